@@ -1,0 +1,176 @@
+"""Whole slices and frames with the plain-Python coder; normative (BITSTREAM.md, 3, 7 and 8)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from isthmus.binarisation import binarisation
+from isthmus.codec.arithmetic import FinalState, Reader, Writer, adapt
+from isthmus.codec.frame import SliceHeader
+from isthmus.codec.quantise import levels_of
+from isthmus.errors import (
+    LevelError,
+    MissingSliceError,
+    RungError,
+    SequenceError,
+    SliceError,
+    TrailingError,
+)
+from isthmus.profile import Profile, Rung
+
+__all__ = [
+    "DecodedFrame",
+    "decode_frame",
+    "decode_payload",
+    "encode_frame",
+    "encode_levels",
+    "encode_payload",
+    "ideal_bits",
+]
+
+
+@dataclass(frozen=True)
+class DecodedFrame:
+    """What a frame held: levels uint8 of the tensor's shape, its rung and sequence number."""
+
+    levels: npt.NDArray[np.uint8]
+    rung: int
+    sequence: int
+
+
+def encode_payload(rung: Rung, levels: npt.NDArray[np.uint8]) -> tuple[bytes, FinalState]:
+    """One slice's payload for flat ``levels``, and the coder's state before the flush."""
+    form = binarisation(rung.levels)
+    bins = [form.bins(level) for level in range(rung.levels)]
+    writer = Writer(list(rung.initial), rung.rate)
+    for position, level in enumerate(levels.tolist()):
+        if level >= rung.levels:
+            raise LevelError(f"levels[{position}]", f"is {level}", allowed=f"< {rung.levels}")
+        for context, bin_ in bins[level]:
+            writer.write(context, bin_)
+    state = writer.state
+    return writer.finish(), state
+
+
+def decode_payload(
+    rung: Rung, payload: bytes, elements: int, path: str = "frame"
+) -> tuple[npt.NDArray[np.uint8], FinalState]:
+    """The flat levels of one slice's payload, and the coder's state after the last bin."""
+    form = binarisation(rung.levels)
+    reader = Reader(payload, list(rung.initial), rung.rate)
+    levels = np.empty(elements, dtype=np.uint8)
+    for position in range(elements):
+        level = form.read(reader.read)
+        if level >= rung.levels:
+            raise LevelError(
+                f"{path}.payload[{position}]", f"is level {level}", allowed=f"< {rung.levels}"
+            )
+        levels[position] = level
+    return levels, reader.finish()
+
+
+def rung_of(profile: Profile, index: int) -> Rung:
+    """Rung ``index`` of the ladder; RungError where there is none."""
+    if not 0 <= index < len(profile.rungs):
+        raise RungError("rung", f"is {index}", allowed=f"0..{len(profile.rungs) - 1}")
+    return profile.rungs[index]
+
+
+def encode_levels(
+    profile: Profile, rung: int, sequence: int, levels: npt.NDArray[np.uint8]
+) -> bytes:
+    """The frame for flat or shaped ``levels`` (uint8): every slice, header included."""
+    chosen = rung_of(profile, rung)
+    flat = levels.reshape(-1)
+    out = []
+    at = 0
+    for index in range(profile.slices):
+        count = profile.slice_elements(index)
+        payload, _ = encode_payload(chosen, flat[at : at + count])
+        header = SliceHeader(
+            version=1,
+            sliced=profile.slices > 1,
+            rung=rung,
+            payload_bytes=len(payload),
+            digest_prefix=profile.digest[:2],
+            sequence=sequence & 0xFFFF,
+            checksum=0,
+            slice=index,
+            slices=profile.slices,
+        )
+        out.append(header.write(profile.digest, payload))
+        at += count
+    return b"".join(out)
+
+
+def encode_frame(
+    profile: Profile, rung: int, sequence: int, tensor: npt.NDArray[Any]
+) -> bytes:
+    """The frame for a tensor of the profile's shape (int8, int16 or float32)."""
+    return encode_levels(
+        profile, rung, sequence, levels_of(profile, rung_of(profile, rung), tensor)
+    )
+
+
+def decode_frame(profile: Profile, frame: bytes) -> DecodedFrame:
+    """The levels of a frame: every slice once and in order, and nothing after the last.
+
+    Raises the FrameError that BITSTREAM.md names for whatever is wrong.
+    """
+    out = np.empty(profile.tensor.elements, dtype=np.uint8)
+    first: SliceHeader | None = None
+    at = done = 0
+    for index in range(profile.slices):
+        path = f"frame.slices[{index}]" if profile.slices > 1 else "frame"
+        if index > 0 and at == len(frame):
+            raise MissingSliceError(path, "is missing", allowed=f"{profile.slices} slices")
+        header = SliceHeader.parse(profile, frame[at:], path)
+        first = first or header
+        _check_order(first, header, index, path)
+        end = at + header.header_bytes + header.payload_bytes
+        count = profile.slice_elements(index)
+        payload = frame[at + header.header_bytes : end]
+        levels, _ = decode_payload(profile.rungs[header.rung], payload, count, path)
+        out[done : done + count] = levels
+        at, done = end, done + count
+    if at != len(frame):
+        raise TrailingError("frame", f"goes on for {len(frame) - at} bytes", allowed=f"{at} bytes")
+    assert first is not None  # a profile has at least one slice
+    return DecodedFrame(out.reshape(profile.tensor.shape), first.rung, first.sequence)
+
+
+def _check_order(first: SliceHeader, header: SliceHeader, index: int, path: str) -> None:
+    if (header.sequence, header.rung) != (first.sequence, first.rung):
+        raise SequenceError(
+            f"{path}.header.sequence",
+            f"is {header.sequence}, rung {header.rung}",
+            allowed=f"{first.sequence}, rung {first.rung}",
+        )
+    if header.slice > index:
+        raise MissingSliceError(path, "is missing", allowed=f"slice {index} here")
+    if header.slice < index:
+        raise SliceError(
+            f"{path}.header.slice", f"is {header.slice}, seen already", allowed=str(index)
+        )
+
+
+def ideal_bits(rung: Rung, levels: npt.NDArray[np.uint8]) -> float:
+    """Bits of flat ``levels`` at the coder's own probability estimates, without any coder's loss.
+
+    The sum of -log2 of the estimate (context / 65536) of every bin; the yardstick for the coder.
+    """
+    form = binarisation(rung.levels)
+    bins = [form.bins(level) for level in range(rung.levels)]
+    contexts = list(rung.initial)
+    total = 0.0
+    for level in levels.reshape(-1).tolist():
+        for context, bin_ in bins[level]:
+            p = contexts[context]
+            total -= math.log2(p if bin_ else 65536 - p) - 16
+            contexts[context] = adapt(p, bin_, rung.rate)
+    return total

@@ -1,0 +1,123 @@
+/*
+ * Isthmus: one adaptive binary decision, coded. Private to the runtime.
+ *
+ *     0            low                        low + range             2^32
+ *     |-------------|==== zero ====|== one ==|--------------------------|
+ *                                  ^ split
+ *
+ * `low` and `range` are a window of 32 bits on a number that grows to the right. A one takes the
+ * upper part, so the frequent zeros of a clipped feature tensor leave `low` alone and the
+ * remainder of the division by 4096 goes to them. Bytes leave at the top when range < 2^24;
+ * an addition that overflows `low` carries into bytes already written.
+ *
+ * A context is P(one) * 65536. With a rate of 5..7 the update keeps it inside
+ * [2^rate - 1, 65536 - 2^rate + 1], so p >> 4 stays in 1..4095 and neither part is ever empty.
+ */
+#ifndef ISTH_BINS_H
+#define ISTH_BINS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define ISTH_RANGE_MIN 0x1000000u
+#define ISTH_RANGE_START 0xFFFFFFFFu
+
+/* The part of an encoder that the inner loop keeps in registers. */
+typedef struct isth_bin_writer {
+    uint32_t low;
+    uint32_t range;
+    uint32_t rate;
+    uint8_t *out;
+    size_t position;
+    size_t capacity;
+} isth_bin_writer;
+
+/* Adds one to the number already written: 0xFF bytes turn over until one does not. */
+static inline void isth_carry(const isth_bin_writer *w) {
+    size_t i = w->position;
+
+    if (i > w->capacity) {
+        return; /* overflowed: the bytes are not kept, only counted */
+    }
+    do {
+        i--;
+        w->out[i] = (uint8_t)(w->out[i] + 1u);
+    } while (w->out[i] == 0u);
+}
+
+static inline void isth_shift_byte(isth_bin_writer *w) {
+    if (w->position < w->capacity) {
+        w->out[w->position] = (uint8_t)(w->low >> 24);
+    }
+    w->position++;
+    w->low <<= 8;
+    w->range <<= 8;
+}
+
+static inline void isth_write_zero(isth_bin_writer *w, uint16_t *context) {
+    uint32_t p = *context;
+
+    w->range -= (w->range >> 12) * (p >> 4);
+    *context = (uint16_t)(p - (p >> w->rate));
+    while (w->range < ISTH_RANGE_MIN) {
+        isth_shift_byte(w);
+    }
+}
+
+static inline void isth_write_one(isth_bin_writer *w, uint16_t *context) {
+    uint32_t p = *context;
+    uint32_t bound = (w->range >> 12) * (p >> 4);
+    uint32_t before = w->low;
+
+    w->low += w->range - bound;
+    w->range = bound;
+    if (w->low < before) {
+        isth_carry(w);
+    }
+    *context = (uint16_t)(p + ((65536u - p) >> w->rate));
+    while (w->range < ISTH_RANGE_MIN) {
+        isth_shift_byte(w);
+    }
+}
+
+/* The decoder's mirror image; bytes past the end of the payload read as zero. */
+typedef struct isth_bin_reader {
+    uint32_t code;
+    uint32_t range;
+    uint32_t rate;
+    const uint8_t *data;
+    size_t position;
+    size_t size;
+} isth_bin_reader;
+
+static inline uint32_t isth_next_byte(isth_bin_reader *r) {
+    uint32_t byte = r->position < r->size ? r->data[r->position] : 0u;
+
+    r->position++;
+    return byte;
+}
+
+static inline unsigned isth_read_bin(isth_bin_reader *r, uint16_t *context) {
+    uint32_t p = *context;
+    uint32_t bound = (r->range >> 12) * (p >> 4);
+    uint32_t split = r->range - bound;
+    unsigned bin;
+
+    if (r->code < split) {
+        r->range = split;
+        *context = (uint16_t)(p - (p >> r->rate));
+        bin = 0u;
+    } else {
+        r->code -= split;
+        r->range = bound;
+        *context = (uint16_t)(p + ((65536u - p) >> r->rate));
+        bin = 1u;
+    }
+    while (r->range < ISTH_RANGE_MIN) {
+        r->code = (r->code << 8) | isth_next_byte(r);
+        r->range <<= 8;
+    }
+    return bin;
+}
+
+#endif /* ISTH_BINS_H */
