@@ -1,0 +1,98 @@
+"""What the front half becomes: layers, their constants and their parameters.
+
+Nothing here is text of C: names are C identifiers or field names, values are numbers. ``render``
+turns these records into files.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Array", "Layer", "Ref", "Struct", "Value"]
+
+
+@dataclass(frozen=True)
+class Array:
+    """A constant of one layer: ``values`` is 1-D, or 2-D where ``ctype`` is a struct of integers.
+
+    ``suffix`` becomes the end of its C name; ``role`` tells ``weights`` from ``tables`` in reports.
+    """
+
+    suffix: str
+    ctype: str
+    values: npt.NDArray[Any]
+    element_bytes: int
+
+    @property
+    def bytes(self) -> int:
+        """Flash taken by the array."""
+        return int(self.values.shape[0]) * self.element_bytes
+
+
+@dataclass(frozen=True)
+class Ref:
+    """A field that holds the address of the layer's array of that suffix."""
+
+    suffix: str
+
+
+@dataclass(frozen=True)
+class Struct:
+    """A nested struct of a layer's parameters, or a C array of integers (``values`` alone)."""
+
+    values: tuple[int, ...]
+
+
+Value = int | Ref | Struct
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One call of a kernel, or a view (RESHAPE) that costs nothing.
+
+    ``inputs`` and ``output`` are tensor indices of the graph; an input may also be a Ref to one of
+    the layer's own arrays (a constant operand). ``in_place`` lists the inputs whose memory the
+    kernel may write its output to. ``scratch_bytes`` is working memory the plan provides.
+    """
+
+    operator: str
+    place: int
+    inputs: tuple[int | Ref, ...]
+    output: int
+    kernel: str = ""
+    files: tuple[str, ...] = ()
+    ctype: str = ""
+    params: tuple[tuple[str, Value], ...] = ()
+    arrays: tuple[Array, ...] = ()
+    macs: int = 0
+    in_place: tuple[int, ...] = ()
+    view: bool = False
+    scratch_bytes: int = 0
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def tensor_inputs(self) -> tuple[int, ...]:
+        """The inputs that lie in the arena."""
+        return tuple(i for i in self.inputs if isinstance(i, int))
+
+
+def channel_array(
+    bias: npt.NDArray[np.int64],
+    folded: npt.NDArray[np.int64],
+    multipliers: list[tuple[int, int]],
+) -> Array:
+    """The ``isth_k_channel`` table of a layer with weights."""
+    rows = [
+        (int(b), int(f), multiplier, shift)
+        for b, f, (multiplier, shift) in zip(bias, folded, multipliers, strict=True)
+    ]
+    return Array("channels", "isth_k_channel", np.array(rows, dtype=np.int64), 16)
+
+
+def weight_array(weights: npt.NDArray[np.int8]) -> Array:
+    """The int8 weights of a layer, flattened in the order the kernel reads them."""
+    return Array("weights", "int8_t", weights.reshape(-1), 1)

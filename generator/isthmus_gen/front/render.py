@@ -1,0 +1,203 @@
+"""Files of a planned front half: the data of the templates, and the templates filled in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from isthmus_gen.front.build import FrontPlan, shape_text
+from isthmus_gen.front.layers import Array, Layer, Ref, Struct, Value
+from isthmus_gen.resources import kernel_root, template_root
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+__all__ = ["c_comment", "c_integer", "c_name", "front_environment", "render_front"]
+
+_RESERVED = frozenset(
+    """auto break case char const continue default do double else enum extern float for goto if
+    inline int long register restrict return short signed sizeof static struct switch typedef union
+    unsigned void volatile while _Bool _Complex _Imaginary asm class new delete this template try
+    catch throw namespace operator private public protected virtual bool true false""".split()
+)
+_WIDTH = 96
+
+
+def c_name(text: str) -> str:
+    """``text`` as a C identifier.
+
+    >>> c_name("conv2d/BiasAdd:0"), c_name("3x3"), c_name("int"), c_name("")
+    ('conv2d_biasadd_0', 'n_3x3', 'n_int', 'n_')
+    """
+    name = re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
+    return f"n_{name}" if not name or name[0].isdigit() or name in _RESERVED else name
+
+
+def c_comment(text: str) -> str:
+    """``text`` safe inside a C comment: printable ASCII, no comment marks, no line splices.
+
+    >>> c_comment("evil */ int x; // é" + chr(10) + "??/")
+    'evil *_ int x; _/ _____'
+    """
+    kept = "".join(c if " " <= c <= "~" and c not in "\\?" else "_" for c in text)
+    return kept.replace("*/", "*_").replace("/*", "_*").replace("//", "_/")
+
+
+def c_integer(value: int) -> str:
+    """``value`` as a C literal of type int, or of type long where int32_t needs it.
+
+    >>> c_integer(-128), c_integer(-(2**31)), c_integer(2**31 - 1)
+    ('-128', '(-2147483647 - 1)', '2147483647')
+    """
+    if not -(2**31) <= value < 2**31:
+        raise ValueError(f"{value} does not fit int32_t")
+    return "(-2147483647 - 1)" if value == -(2**31) else str(value)
+
+
+def _wrapped(items: Iterable[str], indent: str = "    ") -> list[str]:
+    """Comma-separated items in lines of at most 96 characters.
+
+    >>> _wrapped(["1", "2"])
+    ['    1, 2,']
+    """
+    lines: list[str] = []
+    line = indent
+    for item in items:
+        piece = f"{item}," if line == indent else f" {item},"
+        if len(line) + len(piece) > _WIDTH:
+            lines.append(line)
+            line = indent
+            piece = f"{item},"
+        line += piece
+    return [*lines, line] if line != indent else lines
+
+
+def _prefix(index: int, layer: Layer) -> str:
+    return f"isth_front_{index:02d}_{c_name(layer.operator)}"
+
+
+def _array(prefix: str, array: Array) -> dict[str, Any]:
+    if array.values.ndim == 2:
+        lines = [
+            "    {" + ", ".join(c_integer(int(v)) for v in row) + "}," for row in array.values
+        ]
+    else:
+        lines = _wrapped(c_integer(int(v)) for v in array.values)
+    return {
+        "name": f"{prefix}_{array.suffix}",
+        "ctype": array.ctype,
+        "length": int(array.values.shape[0]),
+        "lines": lines,
+    }
+
+
+def _value(prefix: str, value: Value) -> str:
+    if isinstance(value, Ref):
+        return f"{prefix}_{value.suffix}"
+    if isinstance(value, Struct):
+        return "{" + ", ".join(c_integer(v) for v in value.values) + "}"
+    return c_integer(value)
+
+
+def _offset(plan: FrontPlan, tensor: int) -> int:
+    return plan.arena.tensors[tensor].offset
+
+
+def _call(plan: FrontPlan, index: int, layer: Layer) -> dict[str, Any]:
+    prefix = _prefix(index, layer)
+    tensor = plan.graph.tensors[layer.output]
+    arguments = [
+        f"{prefix}_{i.suffix}" if isinstance(i, Ref) else f"base + {_offset(plan, i)}"
+        for i in layer.inputs
+    ]
+    arguments.append(f"base + {_offset(plan, layer.output)}")
+    if layer.scratch_bytes:
+        arguments.append(f"base + {plan.arena.scratch[index].offset}")
+    return {
+        "view": layer.view,
+        "kernel": layer.kernel,
+        "ctype": layer.ctype,
+        "params": f"{prefix}_layer",
+        "fields": [(name, _value(prefix, value)) for name, value in layer.params],
+        "arrays": [_array(prefix, array) for array in layer.arrays],
+        "arguments": arguments,
+        "operator": c_comment(layer.operator),
+        "shape": shape_text(tensor.shape[1:]),
+        "tensor": c_comment(tensor.name)[:40],
+        "macs": layer.macs,
+    }
+
+
+def _context(plan: FrontPlan, banner: str, abi: int) -> dict[str, Any]:
+    return {
+        "banner": [c_comment(line) for line in banner.splitlines()],
+        "abi": abi,
+        "rounding": plan.rounding,
+        "input_bytes": plan.input_bytes,
+        "output_bytes": plan.output_bytes,
+        "arena_bytes": plan.arena_bytes,
+        "arena_lower_bound": plan.arena_lower_bound,
+        "input_offset": _offset(plan, plan.input.index),
+        "output_offset": _offset(plan, plan.output.index),
+        "input_shape": shape_text(plan.input_shape),
+        "output_shape": shape_text(plan.output_shape),
+        "input_zero_point": c_integer(plan.input_zero_point),
+        "output_zero_point": c_integer(plan.output_zero_point),
+        "input_scale": repr(plan.input_scale),
+        "output_scale": repr(plan.output_scale),
+        "macs": plan.macs,
+        "constant_bytes": plan.constant_bytes,
+        "headers": sorted(
+            {name for name in plan.kernel_files if name.endswith(".h") and "block" not in name}
+            | {"isth_k_common.h"}
+        ),
+        "calls": [_call(plan, index, layer) for index, layer in enumerate(plan.layers)],
+        "tflm_methods": plan.tflm_methods,
+        "tflite_bytes": len(plan.tflite),
+        "tflite_lines": _wrapped(f"0x{byte:02x}" for byte in plan.tflite),
+    }
+
+
+def front_environment() -> Environment:
+    """The Jinja environment of the templates: strict, no escaping, blocks leave no blank lines."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    return Environment(
+        loader=FileSystemLoader(template_root()),
+        undefined=StrictUndefined,
+        autoescape=False,  # noqa: S701 - C, not HTML; model text goes through c_comment
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+
+
+_TEMPLATES = {
+    "isth_front.h": "isth_front.h.j2",
+    "isth_front.c": "isth_front.c.j2",
+    "isth_front_weights.h": "isth_front_weights.h.j2",
+    "isth_front_weights.c": "isth_front_weights.c.j2",
+    "tflm/isth_tflm_model.h": "tflm_model.h.j2",
+    "tflm/isth_tflm_model.cc": "tflm_model.cc.j2",
+}
+
+
+def render_front(
+    plan: FrontPlan, environment: Environment | None = None, *, banner: str = "Isthmus", abi: int = 1
+) -> dict[str, bytes]:
+    """Every file of the front half by name; names under ``tflm/`` are for TFLM users alone.
+
+    The others belong into one include folder. ``banner`` (version, profile digest, target, how to
+    regenerate) is put as a comment at the top; ``abi`` is the ISTH_ABI the tree is made for. The
+    same plan and banner give the same bytes.
+    """
+    chosen = environment if environment is not None else front_environment()
+    context = _context(plan, banner, abi)
+    files = {
+        name: chosen.get_template(template).render(context).encode("ascii")
+        for name, template in _TEMPLATES.items()
+    }
+    names = {*plan.kernel_files, "isth_k_common.h"}
+    files.update({name: (kernel_root() / name).read_bytes() for name in sorted(names)})
+    return files

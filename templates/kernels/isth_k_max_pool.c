@@ -1,0 +1,43 @@
+#include "isth_k_pool.h"
+
+void isth_k_max_pool(const isth_k_pool_layer *layer, const int8_t *x, int8_t *y)
+{
+    int32_t out_y;
+
+    for (out_y = 0; out_y < layer->out_h; out_y++) {
+        const int32_t top = out_y * layer->stride_h - layer->pad_top;
+        int32_t first_row;
+        int32_t end_row;
+        int32_t out_x;
+
+        isth_k_clip(top, layer->in_h, layer->kernel_h, 1, &first_row, &end_row);
+        for (out_x = 0; out_x < layer->out_w; out_x++) {
+            const int32_t start = out_x * layer->stride_w - layer->pad_left;
+            int32_t first;
+            int32_t end;
+            int32_t c;
+
+            isth_k_clip(start, layer->in_w, layer->kernel_w, 1, &first, &end);
+            for (c = 0; c < layer->channels; c++) {
+                int32_t best = INT8_MIN;
+                int32_t row;
+
+                for (row = first_row; row < end_row; row++) {
+                    const ptrdiff_t from = (ptrdiff_t)(top + row) * layer->in_w + start;
+                    int32_t column;
+
+                    for (column = first; column < end; column++) {
+                        const int32_t value = x[(from + column) * layer->channels + c];
+
+                        best = value > best ? value : best;
+                    }
+                }
+                if (best < layer->minimum) {
+                    best = layer->minimum;
+                }
+                y[c] = (int8_t)(best > layer->maximum ? layer->maximum : best);
+            }
+            y += layer->channels;
+        }
+    }
+}

@@ -1,0 +1,17 @@
+/* Isthmus kernels: PAD, int8, up to four axes. */
+#ifndef ISTH_K_PAD_H
+#define ISTH_K_PAD_H
+
+#include "isth_k_common.h"
+
+typedef struct isth_k_pad_layer {
+    int32_t value;     /* zero point of the output */
+    int32_t in[4];     /* shape of the input */
+    int32_t out[4];    /* shape of the output */
+    int32_t before[4]; /* elements put before the input on each axis */
+} isth_k_pad_layer;
+
+/* x and y do not overlap. */
+void isth_k_pad(const isth_k_pad_layer *layer, const int8_t *x, int8_t *y);
+
+#endif
