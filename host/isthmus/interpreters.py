@@ -61,7 +61,14 @@ Array = npt.NDArray[Any]
 
 _AUTO: tuple[Engine, ...] = ("litert", "tflite_runtime", "tensorflow", "tflm")
 _BATCH = 64  # pictures per invoke: bounds the memory of a resized graph
-_NOISE = ("INFO:", "I0000", "W0000", "E0000 00:00", "WARNING: All log messages before absl")
+_NOISE = (
+    "INFO:",
+    "fully_quantize:",
+    "I0000",
+    "W0000",
+    "E0000 00:00",
+    "WARNING: All log messages before absl",
+)
 _EXTRA = 'pip install "isthmus[backhalf]"'
 _STDERR_LOCK = threading.RLock()
 

@@ -1,0 +1,91 @@
+"""Loading ``.keras`` and ``.h5`` files without running any code kept in them."""
+
+from __future__ import annotations
+
+import json
+import warnings
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from isthmus.errors import ModelLoadError
+from isthmus.interpreters import one_line, quiet_import, read_model_bytes
+
+__all__ = ["load_keras"]
+
+_EXTRA = 'pip install "isthmus[generate]"'
+
+
+def load_keras(path: Path) -> Any:
+    """The ``keras.Model`` of a file, uncompiled.
+
+    ``safe_mode`` stays on, and a file with a Lambda layer is refused before Keras sees it (older
+    Keras versions did not apply ``safe_mode`` to ``.h5``).
+    Raises MissingExtraError, ModelFileError, ModelLoadError (which says what to do).
+    """
+    read_model_bytes(path, 1)
+    keras = quiet_import("keras", _EXTRA)
+    if keras.backend.backend() != "tensorflow":
+        raise ModelLoadError(
+            str(path),
+            f"Keras runs on {keras.backend.backend()}",
+            remedy="set KERAS_BACKEND=tensorflow: the converter reads TensorFlow graphs",
+        )
+    config = _config(path)
+    if '"Lambda"' in config or '"__lambda__"' in config:
+        raise ModelLoadError(
+            str(path),
+            "holds a Lambda layer, whose code would run while loading",
+            remedy="replace it by a Keras layer or a keras.ops call and save again",
+        )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # notes on optimisers, which a trained network drops
+            return keras.models.load_model(str(path), compile=False, safe_mode=True)
+    except (ValueError, TypeError, KeyError, AttributeError, ImportError, OSError) as error:
+        what, remedy = _reason(error, config)
+        raise ModelLoadError(str(path), what, remedy=remedy) from error
+
+
+def _config(path: Path) -> str:
+    """The architecture of a Keras file as JSON text, read without Keras."""
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                return json.dumps(json.loads(archive.read("config.json")))
+        h5py = quiet_import("h5py", _EXTRA)
+        with h5py.File(path, "r") as file:
+            config = file.attrs.get("model_config")
+        if config is not None:
+            return json.dumps(json.loads(config))
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise ModelLoadError(
+            str(path),
+            f"neither a .keras nor an .h5 model: {one_line(error)}",
+            remedy="save it again: model.save('model.keras')",
+        ) from error
+    raise ModelLoadError(
+        str(path),
+        "holds weights but no architecture",
+        remedy="save the whole model: model.save('model.keras')",
+    )
+
+
+def _reason(error: Exception, config: str) -> tuple[str, str]:
+    """What is wrong with a file that Keras 3 refuses, and what to do about it."""
+    text = str(error)
+    if "groups" in text and "DepthwiseConv2D" in config:
+        return (
+            "an old file: its DepthwiseConv2D has the key 'groups', which Keras 3 refuses",
+            "re-save it as a SavedModel with the Keras that wrote it (pip install tf_keras; "
+            "tf_keras.models.load_model(FILE).export(DIR)) and give that folder",
+        )
+    if "Could not locate" in text or "Unknown layer" in text or "Could not deserialize" in text:
+        return (
+            f"holds a custom object that Keras does not know: {one_line(error)}",
+            "export it where that class is defined (model.export(DIR)) and give that folder",
+        )
+    return (
+        f"Keras cannot load it: {one_line(error)}",
+        "save it again with Keras 3 as .keras, or export a SavedModel and give that folder",
+    )

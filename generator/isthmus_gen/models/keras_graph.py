@@ -1,0 +1,219 @@
+"""A functional or sequential Keras model as a flat list of calls, and parts of it rebuilt.
+
+Nested models are flattened: their layers appear as ``outer/inner``. Layers are shared with the
+loaded model, never copied, so a part has the very weights of the whole.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from isthmus.errors import ModelLoadError
+from isthmus.interpreters import quiet_import
+from isthmus_gen.models.graph import LINEAR, RELU, ActivationInfo, Graph, GraphOperator, GraphTensor
+
+__all__ = ["KerasGraph", "flatten", "rebuild"]
+
+_MOVING = {
+    "MaxPooling1D", "MaxPooling2D", "MaxPooling3D", "GlobalMaxPooling1D", "GlobalMaxPooling2D",
+    "Flatten", "Reshape", "Permute", "Dropout", "SpatialDropout1D", "SpatialDropout2D", "Identity",
+    "GaussianNoise", "GaussianDropout", "AlphaDropout", "RepeatVector",
+    "Transpose", "Squeeze", "ExpandDims",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a layer or ``keras.ops`` operation, with symbolic arguments and results."""
+
+    operation: Any
+    arguments: tuple[Any, ...]
+    keywords: dict[str, Any]
+    results: tuple[Any, ...]
+    name: str
+
+
+@dataclass(frozen=True)
+class KerasGraph:
+    """The calls of a model; ``graph`` indexes ``tensors`` (the symbolic tensors)."""
+
+    graph: Graph
+    calls: tuple[Call, ...]
+    tensors: tuple[Any, ...]
+
+
+def flatten(model: Any, where: str) -> KerasGraph:
+    """The graph of a model. Raises ModelLoadError for subclassed models and several inputs."""
+    keras = quiet_import("keras", "")
+    functional = _functional(keras, model, where)
+    for what, ends in (("input", functional.inputs), ("output", functional.outputs)):
+        if len(ends) != 1:
+            raise ModelLoadError(
+                where, f"{len(ends)} {what}s", remedy=f"save the network with one {what}"
+            )
+    given = keras.Input(batch_shape=functional.inputs[0].shape, dtype=functional.inputs[0].dtype)
+    calls: list[Call] = []
+    output = keras.tree.flatten(_trace(keras, functional, given, "", calls, where))[0]
+    tensors = [given, *(t for c in calls for t in c.results)]
+    index = {id(t): i for i, t in enumerate(tensors)}
+    operators = tuple(_operator(keras, c, index) for c in calls)
+    names = _names(functional.inputs[0].name, calls)
+    described = {
+        i: GraphTensor(i, name, _shape(t), str(t.dtype), -1 if t.shape[0] is None else t.shape[0])
+        for i, (t, name) in enumerate(zip(tensors, names, strict=True))
+    }
+    return KerasGraph(
+        Graph(described, operators, 0, index[id(output)]), tuple(calls), tuple(tensors)
+    )
+
+
+def rebuild(whole: KerasGraph, start: int, end: int, batch: int | None, name: str) -> Any:
+    """The part from tensor ``start`` to tensor ``end`` as a model of that batch size."""
+    keras = quiet_import("keras", "")
+    first = whole.tensors[start]
+    given = keras.Input(batch_shape=(batch, *first.shape[1:]), dtype=first.dtype, name="x")
+    known = {id(first): given}
+    needed = whole.graph.front(end) - whole.graph.front(start)
+
+    def known_or_same(value: Any) -> Any:
+        return known.get(id(value), value)
+
+    for position in sorted(needed):
+        call = whole.calls[position]
+        arguments, keywords = keras.tree.map_structure(
+            known_or_same, (call.arguments, call.keywords)
+        )
+        results = keras.tree.flatten(call.operation(*arguments, **keywords))
+        known.update({id(old): new for old, new in zip(call.results, results, strict=True)})
+    return keras.Model(given, known[id(whole.tensors[end])], name=name)
+
+
+def _functional(keras: Any, model: Any, where: str) -> Any:
+    if isinstance(model, keras.Sequential):
+        if not model.built or not model.inputs:
+            raise ModelLoadError(
+                where, "a Sequential model without input shape", remedy="add keras.Input and save"
+            )
+        return keras.Model(model.inputs, model.outputs)
+    if not hasattr(model, "inputs") or not hasattr(model, "operations") or not model.inputs:
+        raise ModelLoadError(
+            where,
+            f"the subclassed model {type(model).__name__!r} has no graph of layers",
+            remedy="export it (model.export(DIR)) and give that folder",
+        )
+    return model
+
+
+def _trace(keras: Any, model: Any, given: Any, prefix: str, calls: list[Call], where: str) -> Any:
+    """Replay a functional model on ``given``, noting each call; nested models are entered."""
+
+    def call(operation: Any, *arguments: Any, **keywords: Any) -> Any:
+        name = f"{prefix}{operation.name}"
+        if isinstance(operation, keras.Sequential) or hasattr(operation, "operations"):
+            inner = _functional(keras, operation, where)
+            return _trace(keras, inner, arguments[0], f"{name}/", calls, where)
+        result = operation(*arguments, **keywords)
+        results = tuple(keras.tree.flatten(result))
+        calls.append(Call(operation, arguments, keywords, results, name))
+        return result
+
+    inputs = keras.tree.pack_sequence_as(model.input, keras.tree.flatten(given))
+    return keras.models.clone_model(
+        model, input_tensors=inputs, clone_function=lambda layer: layer, call_function=call
+    ).output
+
+
+def _names(first: str, calls: Iterable[Call]) -> list[str]:
+    """The input's name and one for each result: the layer's, numbered where it is used again."""
+    names = [first]
+    seen: dict[str, int] = {}
+    for call in calls:
+        for _ in call.results:
+            count = seen.get(call.name, 0)
+            seen[call.name] = count + 1
+            names.append(f"{call.name}:{count}" if count else call.name)
+    return names
+
+
+def _shape(tensor: Any) -> tuple[int, ...]:
+    return tuple(-1 if d is None else int(d) for d in tensor.shape[1:])
+
+
+def _operator(keras: Any, call: Call, index: dict[int, int]) -> GraphOperator:
+    flat = keras.tree.flatten((call.arguments, call.keywords))
+    taken = tuple(dict.fromkeys(index[id(t)] for t in flat if id(t) in index))
+    made = tuple(index[id(t)] for t in call.results)
+    first = next(t for t in flat if id(t) in index)
+    return GraphOperator(
+        type(call.operation).__name__,
+        taken,
+        made,
+        _macs(call, _shape(first), _shape(call.results[0])),
+        "",
+        _activation(call.operation),
+    )
+
+
+def _macs(call: Call, taken: tuple[int, ...], made: tuple[int, ...]) -> int:
+    """Multiply-accumulates for one input, as for flatbuffers; 0 where the shape is dynamic.
+
+    Batch normalisation counts as 0: the converter folds it into the convolution before it.
+    """
+    layer, kind = call.operation, type(call.operation).__name__
+    if -1 in taken or -1 in made:
+        return 0
+    if kind == "Dense":
+        return math.prod(made) * taken[-1]
+    if kind == "EinsumDense":
+        return math.prod(made[:-1]) * math.prod(int(d) for d in layer.kernel.shape)
+    if not hasattr(layer, "kernel_size"):
+        return 0
+    if getattr(layer, "data_format", "channels_last") == "channels_first":
+        places, channels, depth = math.prod(made[1:]), made[0], taken[0]
+    else:
+        places, channels, depth = math.prod(made[:-1]), made[-1], taken[-1]
+    window = math.prod(int(k) for k in layer.kernel_size)
+    if kind.startswith("Depthwise"):
+        return places * channels * window
+    if kind.startswith("Separable"):
+        return places * depth * int(layer.depth_multiplier) * (window + channels)
+    if kind.endswith("Transpose"):
+        return math.prod(taken) * window * channels
+    return places * channels * window * depth // int(getattr(layer, "groups", 1))
+
+
+def _activation(operation: Any) -> ActivationInfo | None:
+    kind = type(operation).__name__
+    if kind in _MOVING:
+        return None
+    if kind == "LeakyReLU" or kind == "LeakyRelu":
+        return ActivationInfo("leaky_relu", float(operation.negative_slope))
+    if kind == "ReLU":
+        return _relu(operation)
+    if kind in ("Relu", "Relu6", "Sigmoid", "Tanh", "Softmax", "Gelu", "Silu", "Elu", "PReLU"):
+        return _named(kind.lower())
+    function = getattr(operation, "activation", None)
+    if function is None:
+        return LINEAR
+    if not hasattr(function, "__name__"):  # an activation given as a layer
+        return _activation(function)
+    if function.__name__ == "leaky_relu":
+        return ActivationInfo("leaky_relu", 0.2)  # the default of keras.activations.leaky_relu
+    return _named(str(function.__name__))
+
+
+def _named(name: str) -> ActivationInfo:
+    known = {"linear": LINEAR, "relu": RELU, "relu6": ActivationInfo("relu6", 0.0, 6.0)}
+    return known.get(name, ActivationInfo(name))
+
+
+def _relu(layer: Any) -> ActivationInfo:
+    slope = float(layer.negative_slope or 0.0)
+    if layer.max_value is not None:
+        maximum = float(layer.max_value)
+        kind = "relu6" if maximum == 6.0 and slope == 0.0 else "clipped_relu"
+        return ActivationInfo(kind, slope, maximum)
+    return ActivationInfo("leaky_relu", slope) if slope else RELU

@@ -1,0 +1,96 @@
+"""Keras files as loaded networks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from isthmus_gen.models.base import (
+    NO_REPRESENTATIVE,
+    Floats,
+    Halves,
+    LoadedModel,
+    check_representative,
+)
+from isthmus_gen.models.convert import keras_to_tflite
+from isthmus_gen.models.graph import Cut
+from isthmus_gen.models.keras_file import load_keras
+from isthmus_gen.models.keras_graph import flatten, rebuild
+
+__all__ = ["KerasFileModel"]
+
+_BATCH = 128
+
+
+class KerasFileModel(LoadedModel):
+    """A ``.keras`` or ``.h5`` model, functional or sequential.
+
+    Its halves are Keras models of shared layers until they are converted. The converter folds
+    batch normalisation into the weights, so converted halves equal the Keras model within float
+    rounding (about 1e-5 of the largest value), not bit by bit.
+    """
+
+    kind = "keras"
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._whole = flatten(load_keras(path), str(path))
+        self.graph = self._whole.graph
+        given = self.graph.tensors[self.graph.input]
+        self.input_shape = given.shape
+        self.input_dtype = given.dtype
+        self.output_shape = self.graph.tensors[self.graph.output].shape
+        self._parts: dict[tuple[int, int], Any] = {}
+
+    def part(self, start: int, end: int, batch: int | None = None, name: str = "part") -> Any:
+        """The layers between two tensors (by index) as a ``keras.Model`` with the same weights."""
+        return rebuild(self._whole, start, end, batch, name)
+
+    def predict(self, x: npt.ArrayLike) -> Floats:
+        return self._run(self.graph.input, self.graph.output, self._inputs(x))
+
+    def features(self, cut: Cut | str, x: npt.ArrayLike) -> Floats:
+        return self._run(self.graph.input, self._legal(cut).index, self._inputs(x))
+
+    def back(self, cut: Cut | str, features: npt.ArrayLike) -> Floats:
+        """The host half in Keras itself, on float features [n, *cut.shape]."""
+        return self._run(self._legal(cut).index, self.graph.output, np.asarray(features))
+
+    def _run(self, start: int, end: int, x: npt.NDArray[Any]) -> Floats:
+        if (start, end) not in self._parts:
+            self._parts[start, end] = self.part(start, end)
+        model = self._parts[start, end]
+        array = x.astype(self.graph.tensors[start].dtype)
+        pieces = [
+            np.asarray(model(array[i : i + _BATCH], training=False), dtype=np.float32)
+            for i in range(0, max(len(array), 1), _BATCH)
+        ]
+        return np.concatenate(pieces)
+
+    def split(
+        self, cut: Cut | str, representative: Iterable[npt.NDArray[Any]] | None = None
+    ) -> Halves:
+        place = self._legal(cut)
+        first = self.graph.tensors[self.graph.input].name
+        front = self.part(self.graph.input, place.index, 1, "front")
+        notes: tuple[str, ...] = ()
+        int8 = None
+        if representative is None:
+            notes = (NO_REPRESENTATIVE,)
+        else:
+            inputs = check_representative(representative, self.input_shape)
+            int8 = keras_to_tflite(
+                front, input_name=first, output_name=place.name, representative=inputs
+            )
+        back = self.part(place.index, self.graph.output, None, "back")
+        result = self.graph.tensors[self.graph.output].name
+        return Halves(
+            int8,
+            keras_to_tflite(front, input_name=first, output_name=place.name),
+            keras_to_tflite(back, input_name=place.name, output_name=result),
+            notes=notes,
+        )
