@@ -142,7 +142,7 @@ class NativeCodec:
     def frame_max(self, rung: int) -> int:
         """Bytes that no frame of this rung exceeds."""
         header = 14 if self.profile.slices > 1 else 12
-        return self.profile.slices * (header + rung_of(self.profile, rung).payload_max + 1)
+        return self.profile.slices * (header + rung_of(self.profile, rung).payload_max)
 
     def _pointer(self, source: npt.NDArray[Any]) -> Any:
         return self._ffi.cast(_POINTER[str(source.dtype)], self._ffi.from_buffer(source))

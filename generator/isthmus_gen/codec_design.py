@@ -1,0 +1,153 @@
+"""From calibration to the codec's part of the profile: quantisers, tables, the coder's start."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from isthmus.codec.bound import MAX_PAYLOAD, payload_max
+from isthmus.codec.start import choose_start
+from isthmus.errors import OptionError
+from isthmus.profile import MAX_SLICES, Rung, TensorSpec
+from isthmus_gen.calibrate import (
+    Quantizer,
+    TensorStatistics,
+    calibrate_quantizer,
+    lut_int8,
+    thresholds_f32_keys,
+    thresholds_i16,
+)
+from isthmus_gen.models import ActivationInfo
+from isthmus_gen.options import GenerateOptions
+
+__all__ = ["RungDesign", "design_rungs", "slice_rows_of"]
+
+
+@dataclass(frozen=True)
+class RungDesign:
+    """A rung, the quantiser it was made from, and what the report says of it."""
+
+    rung: Rung
+    quantizer: Quantizer
+    report: dict[str, Any]
+
+
+def slice_rows_of(tensor: TensorSpec, asked: int) -> int:
+    """Rows of a slice: ``asked``, or all of them for 0; OptionError where it cannot be.
+
+    A tensor without rows or of one row is one slice.
+    """
+    if asked == 0 or tensor.rows <= 1:
+        return max(1, tensor.rows)
+    if asked > tensor.rows:
+        raise OptionError(
+            "--slice-rows", f"is {asked}", allowed=f"0..{tensor.rows}, the rows of {tensor.name}"
+        )
+    if -(-tensor.rows // asked) > MAX_SLICES:
+        raise OptionError(
+            "--slice-rows", f"{asked} makes more than {MAX_SLICES} slices", allowed="larger values"
+        )
+    return asked
+
+
+def design_rungs(
+    options: GenerateOptions,
+    tensor: TensorSpec,
+    statistics: TensorStatistics,
+    activation: ActivationInfo,
+    samples: Sequence[npt.NDArray[np.float32]],
+) -> list[RungDesign]:
+    """A rung for every entry of ``options.levels``.
+
+    ``samples`` are some calibration tensors (float32, the tensor's shape) from which the coder's
+    start is taken.
+    """
+    from isthmus_gen.calibrate import parse_clip
+
+    clip = parse_clip(options.clip)
+    return [
+        _design(
+            tensor,
+            calibrate_quantizer(
+                statistics,
+                levels=levels,
+                clip=clip,
+                quantizer=options.quantizer,
+                lam=options.lam,
+                rate=options.rate_term,
+                activation=activation,
+                c_min=options.c_min,
+            ),
+            samples,
+            slice_rows_of(tensor, options.slice_rows),
+            options.values,
+        )
+        for levels in options.levels
+    ]
+
+
+def _design(
+    tensor: TensorSpec,
+    quantizer: Quantizer,
+    samples: Sequence[npt.NDArray[np.float32]],
+    slice_rows: int,
+    values: str,
+) -> RungDesign:
+    levels = [quantizer.level(sample).astype(np.uint8).reshape(-1) for sample in samples]
+    rate, initial = choose_start(quantizer.levels, levels)
+    elements = min(slice_rows, tensor.rows) * tensor.row_elements
+    limit = payload_max(quantizer.levels, rate, elements)
+    if limit > MAX_PAYLOAD:
+        raise OptionError(
+            "--slice-rows",
+            f"a slice of {elements} elements may need {limit} bytes",
+            allowed=f"<= {MAX_PAYLOAD} bytes",
+            remedy="cut the frame into slices with --slice-rows",
+        )
+    chosen = quantizer.values
+    if values == "centroid" and quantizer.values_centroid is not None:
+        chosen = quantizer.values_centroid
+    return RungDesign(
+        rung=Rung(
+            levels=quantizer.levels,
+            clip=(float(quantizer.clip.c_min), float(quantizer.clip.c_max)),
+            quantizer=quantizer.kind,
+            thresholds=tuple(float(value) for value in quantizer.thresholds),
+            values=tuple(float(value) for value in chosen),
+            rate=rate,
+            initial=initial,
+            table_i8=_table(quantizer, tensor),
+            thresholds_i16=_thresholds_i16(quantizer, tensor),
+            thresholds_f32=tuple(int(key) for key in thresholds_f32_keys(quantizer)),
+            payload_max=limit,
+        ),
+        quantizer=quantizer,
+        report={
+            "levels": quantizer.levels,
+            "quantizer": quantizer.kind,
+            "clip_rule": quantizer.clip.rule,
+            "clip_min": float(quantizer.clip.c_min),
+            "clip_max": float(quantizer.clip.c_max),
+            "values": [float(value) for value in chosen],
+            "rate": rate,
+            "clip_details": dict(quantizer.clip.details),
+            "quantizer_details": dict(quantizer.details),
+        },
+    )
+
+
+def _table(quantizer: Quantizer, tensor: TensorSpec) -> bytes | None:
+    if tensor.dtype != "int8":
+        return None
+    return lut_int8(quantizer, tensor.scale, tensor.zero_point).tobytes()
+
+
+def _thresholds_i16(quantizer: Quantizer, tensor: TensorSpec) -> tuple[int, ...] | None:
+    if tensor.dtype != "int16":
+        return None
+    values = thresholds_i16(quantizer, tensor.scale, tensor.zero_point)
+    return tuple(int(value) for value in values)

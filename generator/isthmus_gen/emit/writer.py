@@ -1,0 +1,82 @@
+"""Directories are written aside and renamed: an existing good bundle is never damaged."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from isthmus.bundle import MANIFEST
+from isthmus.errors import OutputError
+
+__all__ = ["check_writable", "write_directory"]
+
+
+def check_writable(path: Path) -> None:
+    """OutputError where a bundle could not be written to ``path``; asked before long work."""
+    parent = path.absolute().parent
+    if path.exists() and not path.is_dir():
+        raise OutputError(str(path), "is a file", allowed="a directory, or a name not yet taken")
+    if path.is_dir() and any(path.iterdir()) and not (path / MANIFEST).is_file():
+        raise OutputError(
+            str(path),
+            "is a directory with other content",
+            allowed="an empty directory, an earlier bundle, or a name not yet taken",
+            remedy="choose another --out",
+        )
+    existing = parent
+    while not existing.exists():
+        existing = existing.parent
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        raise OutputError(
+            str(path), f"{existing} cannot be written", remedy="choose another --out"
+        )
+
+
+def write_directory(path: Path, files: Mapping[str, bytes]) -> None:
+    """Writes ``files`` (relative path -> bytes) as directory ``path``, replacing a bundle there.
+
+    The new directory is complete, beside its final place, before the old one is moved away; a
+    failure at any point leaves the old one as it was. OutputError where it cannot be written.
+    """
+    check_writable(path)
+    target = path.absolute()
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    except OSError as error:
+        raise OutputError(
+            str(path), f"cannot be written ({error.strerror})", remedy="choose another --out"
+        ) from error
+    try:
+        aside.chmod(0o755)
+        for name, data in files.items():
+            file = aside / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(data)
+        _swap(aside, target)
+    except OSError as error:
+        raise OutputError(
+            str(path), f"cannot be written ({error.strerror})", remedy="free space or choose another"
+        ) from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _swap(aside: Path, target: Path) -> None:
+    """Puts ``aside`` in the place of ``target``; puts the old one back if that fails."""
+    if not target.exists():
+        os.rename(aside, target)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
+    try:
+        os.rename(target, old / "bundle")
+        try:
+            os.rename(aside, target)
+        except OSError:
+            os.rename(old / "bundle", target)
+            raise
+    finally:
+        shutil.rmtree(old, ignore_errors=True)

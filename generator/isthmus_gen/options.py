@@ -1,0 +1,88 @@
+"""What a user may ask of ``isthmus generate``, checked in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from isthmus.errors import OptionError
+
+__all__ = ["GenerateOptions", "make_options", "parse_levels"]
+
+
+class GenerateOptions(BaseModel):
+    """Everything that decides what a bundle holds. Equal options and inputs, equal bundle.
+
+    model, calibration, out    files and directories
+    cut                        the tensor's name (``isthmus cuts`` lists them)
+    target                     a target's name or the path of a TOML file
+    levels                     N of each rung, first the default one
+    clip                       "model", "empirical", "aciq", "C_MAX" or "C_MIN:C_MAX"
+    c_min                      "zero" or "free" (rules model and empirical)
+    quantizer                  "uniform", "ecsq" (pinned ends), "ecsq-zero" (only zero pinned)
+    lam                        lambda of ECSQ in squared units of the features per bit
+    rate_term                  ECSQ's rate: "entropy" or "unary"
+    values                     reconstruction by each cell's "centroid" or the "published" grid
+    preprocess                 "none", "unit", "signed" or "SCALE,OFFSET"
+    slice_rows                 rows of a slice; 0 for one slice a frame
+    rounding                   rounding profile of the int8 front, "tflm" or "litert"
+    limit                      calibration inputs to use; 0 for all
+    vectors                    inputs kept as bring-up vectors
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: Path
+    cut: str
+    calibration: Path
+    target: str = "host"
+    out: Path
+    levels: tuple[int, ...] = (4,)
+    clip: str = "model"
+    c_min: Literal["zero", "free"] = "zero"
+    quantizer: Literal["uniform", "ecsq", "ecsq-zero"] = "uniform"
+    lam: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    rate_term: Literal["entropy", "unary"] = "entropy"
+    values: Literal["centroid", "published"] = "centroid"
+    preprocess: str = "none"
+    slice_rows: int = Field(default=0, ge=0)
+    rounding: Literal["tflm", "litert"] = "tflm"
+    limit: int = Field(default=0, ge=0)
+    vectors: int = Field(default=2, ge=1, le=64)
+
+    @field_validator("levels")
+    @classmethod
+    def _levels(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if not 1 <= len(value) <= 8:
+            raise ValueError("a ladder has 1 to 8 rungs")
+        if any(not 2 <= levels <= 256 for levels in value):
+            raise ValueError("levels are 2 to 256")
+        return value
+
+
+def parse_levels(text: str) -> tuple[int, ...]:
+    """``4`` or ``4,8,2`` as a ladder of levels; OptionError otherwise.
+
+    >>> parse_levels("4,8")
+    (4, 8)
+    """
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise OptionError("--levels", f"is {text!r}", allowed="N or N,N,... with N 2..256") from None
+
+
+def make_options(values: Mapping[str, Any]) -> GenerateOptions:
+    """Options from a mapping; OptionError names the option that is wrong and what it may be."""
+    try:
+        return GenerateOptions.model_validate(dict(values))
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = str(first["loc"][0]) if first["loc"] else "options"
+        message = first["msg"].removeprefix("Value error, ")
+        raise OptionError(
+            f"--{field.replace('_', '-')}", f"is {first.get('input')!r:.60}", allowed=message
+        ) from None

@@ -1,0 +1,276 @@
+"""From a trained network to a bundle, step by step."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from isthmus.bundle import MANIFEST, PROFILE, Bundle, file_digest, make_manifest
+from isthmus.errors import CutIllegalError
+from isthmus.interpreters import TensorInfo, quantize
+from isthmus.profile import Profile, TensorSpec
+from isthmus_gen.calibrate import TensorStatistics
+from isthmus_gen.codec_design import RungDesign, design_rungs, slice_rows_of
+from isthmus_gen.data import DataSet, Preprocessing, load_data
+from isthmus_gen.emit import TreeInput, make_environment, render_tree, write_directory
+from isthmus_gen.emit.tree import make_banner
+from isthmus_gen.emit.writer import check_writable
+from isthmus_gen.front import FrontPlan, plan_front, render_front
+from isthmus_gen.golden import run_golden
+from isthmus_gen.models import Cut, Halves, LoadedModel, load_model, resolve_cut
+from isthmus_gen.options import GenerateOptions
+from isthmus_gen.progress import Progress, no_progress
+from isthmus_gen.targets import Target, load_target
+from isthmus_gen.vectors import make_vectors
+
+__all__ = ["Calibration", "Generated", "calibrate", "generate"]
+
+_BATCH = 64
+_REPRESENTATIVE = 256
+_SAMPLE_ELEMENTS = 1 << 22
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What one pass over the calibration set leaves: statistics and some feature tensors."""
+
+    statistics: TensorStatistics
+    samples: list[npt.NDArray[np.float32]]
+    inputs: int
+
+
+@dataclass(frozen=True)
+class Generated:
+    """A bundle as it was written, and its report."""
+
+    bundle: Bundle
+    report: dict[str, Any]
+
+
+def generate(options: GenerateOptions, progress: Progress = no_progress) -> Generated:
+    """Makes the bundle that ``options`` ask for and writes it to ``options.out``.
+
+    Nothing is written before everything is known to be right; an earlier bundle in the same place
+    stays until the new one is complete. Equal options and inputs give equal bytes.
+    Raises ModelError, DataError, TargetError or UsageError, each with its remedy.
+    """
+    check_writable(options.out)
+    target = load_target(options.target)
+    preprocessing = Preprocessing.parse(options.preprocess)
+    model = load_model(options.model)
+    cut = resolve_cut(model, options.cut)
+    data = load_data(
+        options.calibration,
+        input_shape=[None if size < 0 else size for size in model.input_shape],
+        limit=options.limit or None,
+    )
+    calibration = calibrate(model, cut, data, preprocessing, progress)
+    progress("cutting the network", 0, 1)
+    halves = model.split(cut, _representative(data, preprocessing))
+    progress("cutting the network", 1, 1)
+    plan = plan_front(halves.front_int8, rounding=options.rounding) if halves.front_int8 else None
+    tensor = _tensor_spec(cut, plan)
+    designs = design_rungs(
+        options, tensor, calibration.statistics, model.activation(cut), calibration.samples
+    )
+    profile = Profile(
+        tensor=tensor,
+        rungs=tuple(design.rung for design in designs),
+        slice_rows=slice_rows_of(tensor, options.slice_rows),
+        extra=_extra(options, model, cut, halves, plan, preprocessing),
+    )
+    files = _bundle_files(options, profile, halves, plan, data, preprocessing, progress)
+    report = _report(options, model, cut, profile, designs, calibration, halves, plan, target)
+    files["report.json"] = (json.dumps(report, indent=1, sort_keys=True) + "\n").encode("ascii")
+    _check_budget(target, plan, profile, files)
+    files[MANIFEST] = make_manifest(profile, files)
+    write_directory(options.out, files)
+    return Generated(Bundle.open(options.out), report)
+
+
+def calibrate(
+    model: LoadedModel,
+    cut: Cut,
+    data: DataSet,
+    preprocessing: Preprocessing,
+    progress: Progress = no_progress,
+) -> Calibration:
+    """One streaming pass: statistics of the cut tensor, and the first tensors as samples."""
+    statistics = TensorStatistics(cut.shape, name=f"features of {cut.name}")
+    samples: list[npt.NDArray[np.float32]] = []
+    keep = max(1, _SAMPLE_ELEMENTS // max(1, cut.elements))
+    done = 0
+    for x, _ in data.batches(_BATCH):
+        features = model.features(cut, preprocessing.apply(x))
+        statistics.update(features)
+        samples.extend(features[: max(0, keep - len(samples))])
+        done += len(x)
+        progress("calibrating", done, len(data))
+    return Calibration(statistics, samples, done)
+
+
+def quantise_inputs(
+    profile: Profile, x: npt.NDArray[Any], preprocessing: Preprocessing
+) -> npt.NDArray[np.int8]:
+    """Inputs as the int8 front half takes them, [n, ...]."""
+    entry = profile.extra["input"]
+    info = TensorInfo(
+        "input", tuple(entry["shape"]), np.dtype(np.int8), entry["scale"], entry["zero_point"]
+    )
+    return quantize(preprocessing.apply(x), info).astype(np.int8)
+
+
+def _representative(data: DataSet, preprocessing: Preprocessing) -> list[npt.NDArray[np.float32]]:
+    """The first inputs, one by one, that set the int8 ranges of the front half."""
+    out: list[npt.NDArray[np.float32]] = []
+    for x, _ in data.batches(_BATCH):
+        out.extend(preprocessing.apply(x[i : i + 1]) for i in range(len(x)))
+        if len(out) >= _REPRESENTATIVE:
+            break
+    return out[:_REPRESENTATIVE]
+
+
+def _tensor_spec(cut: Cut, plan: FrontPlan | None) -> TensorSpec:
+    if plan is None:
+        return TensorSpec(cut.name, tuple(cut.shape), "float32", 1.0, 0)
+    if plan.output_shape != tuple(cut.shape):
+        raise CutIllegalError(
+            f"cut {cut.name}", f"becomes {plan.output_shape} in int8", allowed=str(cut.shape)
+        )
+    return TensorSpec(
+        cut.name, tuple(cut.shape), "int8", plan.output_scale, plan.output_zero_point
+    )
+
+
+def _extra(
+    options: GenerateOptions,
+    model: LoadedModel,
+    cut: Cut,
+    halves: Halves,
+    plan: FrontPlan | None,
+    preprocessing: Preprocessing,
+) -> dict[str, Any]:
+    """The bundle's own part of the profile: what was cut where, and the halves' digests."""
+    front = halves.front_int8 if plan is not None else halves.front_float
+    assert front is not None  # split() gives one of the two
+    shape = list(model.input_shape) if plan is None else list(plan.input_shape)
+    return {
+        "model": {"name": model.path.name, "kind": model.kind, "cut": cut.name},
+        "input": {
+            "shape": shape,
+            "dtype": "float32" if plan is None else "int8",
+            "scale": 1.0 if plan is None else plan.input_scale,
+            "zero_point": 0 if plan is None else plan.input_zero_point,
+            "preprocessing": preprocessing.as_dict(),
+        },
+        "front": {
+            "file": "front_float.tflite" if plan is None else "front.tflite",
+            "sha256": file_digest(front),
+            "rounding": options.rounding,
+        },
+        "back": {"file": f"back{halves.back_suffix}", "sha256": file_digest(halves.back)},
+    }
+
+
+def _bundle_files(
+    options: GenerateOptions,
+    profile: Profile,
+    halves: Halves,
+    plan: FrontPlan | None,
+    data: DataSet,
+    preprocessing: Preprocessing,
+    progress: Progress,
+) -> dict[str, bytes]:
+    """Every file of the bundle but report and manifest."""
+    files: dict[str, bytes] = {PROFILE: profile.canonical()}
+    front = profile.extra["front"]["file"]
+    if halves.front_float is not None:
+        files["front_float.tflite"] = halves.front_float
+    if plan is not None and halves.front_int8 is not None:
+        files[front] = halves.front_int8
+    files[profile.extra["back"]["file"]] = halves.back
+    for name, content in _firmware(options, profile, plan).items():
+        files[f"firmware/{name}"] = content
+    progress("writing vectors", 0, 1)
+    x = data.batches(options.vectors).__next__()[0]
+    if plan is not None:
+        inputs = quantise_inputs(profile, x, preprocessing)
+        tensors = run_golden(files[front], inputs, options.rounding)
+    else:
+        inputs = preprocessing.apply(x)
+        tensors = run_golden(files[front], inputs, options.rounding)
+    files.update(make_vectors(profile, inputs, tensors))
+    progress("writing vectors", 1, 1)
+    return files
+
+
+def _firmware(
+    options: GenerateOptions, profile: Profile, plan: FrontPlan | None
+) -> Mapping[str, bytes]:
+    environment = make_environment()
+    target = load_target(options.target).name
+    front: dict[str, bytes] = {}
+    if plan is not None:
+        rendered = render_front(plan, environment, banner=make_banner(profile, target))
+        for name, content in rendered.items():
+            front[name if name.startswith("tflm/") else f"src/{name}"] = content
+    package = re.sub(r"[^a-z0-9]+", "_", options.model.stem.lower()).strip("_") or "network"
+    return render_tree(
+        TreeInput(profile, target, package, front, has_front=plan is not None), environment
+    )
+
+
+def _report(
+    options: GenerateOptions,
+    model: LoadedModel,
+    cut: Cut,
+    profile: Profile,
+    designs: list[RungDesign],
+    calibration: Calibration,
+    halves: Halves,
+    plan: FrontPlan | None,
+    target: Target,
+) -> dict[str, Any]:
+    """How the bundle was made and what it costs, for ``report.json``."""
+    statistics = calibration.statistics
+    out: dict[str, Any] = {
+        "model": model.path.name,
+        "cut": cut.name,
+        "target": target.name,
+        "digest": profile.digest.hex(),
+        "macs_before": cut.macs_before,
+        "macs_total": cut.macs_total,
+        "tensor_shape": list(profile.tensor.shape),
+        "tensor_elements": profile.tensor.elements,
+        "tensor_dtype": profile.tensor.dtype,
+        "calibration_inputs": calibration.inputs,
+        "feature_mean": statistics.mean,
+        "feature_variance": statistics.variance,
+        "feature_min": statistics.minimum,
+        "feature_max": statistics.maximum,
+        "rungs": [design.report for design in designs],
+        "notes": list(halves.notes),
+    }
+    if plan is not None:
+        out["arena_bytes"] = plan.arena_bytes
+        out["arena_lower_bound_bytes"] = plan.arena_lower_bound
+        out["constant_bytes"] = plan.constant_bytes
+        out["layers"] = [
+            {"operator": layer.operator, "macs": layer.macs} for layer in plan.layers
+        ]
+    return out
+
+
+def _check_budget(
+    target: Target, plan: FrontPlan | None, profile: Profile, files: Mapping[str, bytes]
+) -> None:
+    from isthmus_gen.budget import check_tree_budget
+
+    check_tree_budget(target, plan, profile, files)

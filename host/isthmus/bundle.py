@@ -1,0 +1,138 @@
+"""A bundle on disk: the directory that ``isthmus generate`` writes.
+
+    profile.json    the contract (isthmus.profile), canonical JSON
+    manifest.json   the profile's digest and a SHA-256 of every other file
+    front.tflite    the int8 front half (front_float.tflite where the device runs floats)
+    back.*          the back half
+    firmware/       the C tree
+    vectors/        inputs, tensors, levels, frames and final states for bring-up
+    report.json     how it was made
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from isthmus.errors import BundleEditedError, BundleFormatError, BundleMissingError
+from isthmus.profile import FORMAT, Profile
+
+__all__ = ["MANIFEST", "PROFILE", "Bundle", "file_digest", "make_manifest"]
+
+PROFILE = "profile.json"
+MANIFEST = "manifest.json"
+
+
+def file_digest(data: bytes) -> str:
+    """SHA-256 in hex."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def make_manifest(profile: Profile, files: dict[str, bytes]) -> bytes:
+    """The bytes of ``manifest.json`` for a bundle's files (paths with ``/``, relative)."""
+    content = {
+        "format": FORMAT,
+        "digest": profile.digest.hex(),
+        "files": {name: file_digest(files[name]) for name in sorted(files)},
+    }
+    return (json.dumps(content, indent=1, sort_keys=True) + "\n").encode("ascii")
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An opened bundle: its directory, profile and the digests of its files."""
+
+    path: Path
+    profile: Profile
+    files: dict[str, str]
+
+    @classmethod
+    def open(cls, path: str | Path, *, check: bool = False) -> Bundle:
+        """Opens the bundle in directory ``path``; with ``check`` every file is compared.
+
+        BundleMissingError where there is none, BundleFormatError where it is not well formed,
+        BundleEditedError where the profile (or, with ``check``, any file) was changed.
+        """
+        root = Path(path)
+        if not root.is_dir():
+            raise BundleMissingError(
+                str(root), "is not a directory",
+                remedy="give the directory that `isthmus generate` wrote",
+            )  # fmt: skip
+        profile = Profile.load(root / PROFILE)
+        manifest = _read_manifest(root / MANIFEST)
+        if manifest["digest"] != profile.digest.hex():
+            raise BundleEditedError(
+                str(root / PROFILE),
+                f"has digest {profile.digest.hex()[:12]}, the manifest says "
+                f"{manifest['digest'][:12]}",
+                remedy="generate the bundle again; edits belong into the options of `generate`",
+            )
+        bundle = cls(root, profile, dict(manifest["files"]))
+        if check:
+            bundle.check()
+        return bundle
+
+    def check(self) -> None:
+        """BundleEditedError for the first file that is missing or differs from the manifest."""
+        for name, digest in self.files.items():
+            file = self.path / name
+            try:
+                found = file_digest(file.read_bytes())
+            except OSError as error:
+                raise BundleEditedError(
+                    str(file), f"cannot be read ({error.strerror})",
+                    remedy="generate the bundle again",
+                ) from error  # fmt: skip
+            if found != digest:
+                raise BundleEditedError(
+                    str(file),
+                    "was changed after it was generated",
+                    remedy="generate the bundle again, or copy the tree before editing it",
+                )
+
+    def read(self, name: str) -> bytes:
+        """The bytes of one of the bundle's files, compared with the manifest."""
+        file = self.path / name
+        try:
+            data = file.read_bytes()
+        except OSError as error:
+            raise BundleFormatError(str(file), f"cannot be read ({error.strerror})") from error
+        if self.files.get(name) != file_digest(data):
+            raise BundleEditedError(
+                str(file), "was changed after it was generated", remedy="generate it again"
+            )
+        return data
+
+    @property
+    def firmware(self) -> Path:
+        """The firmware tree."""
+        return self.path / "firmware"
+
+
+def _read_manifest(file: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BundleMissingError(
+            str(file), "no such file", remedy="generate the bundle again"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise BundleFormatError(str(file), f"cannot be read ({error})") from error
+    files = data.get("files") if isinstance(data, dict) else None
+    named = isinstance(files, dict) and all(
+        isinstance(name, str) and isinstance(value, str) and _is_inside(name)
+        for name, value in files.items()
+    )
+    if not named or not isinstance(data.get("digest"), str):
+        raise BundleFormatError(str(file), "is not a manifest", remedy="generate the bundle again")
+    return dict(data)
+
+
+def _is_inside(name: str) -> bool:
+    """Whether a manifest's path stays inside the bundle."""
+    parts = name.split("/")
+    return not name.startswith("/") and "\\" not in name and ".." not in parts and "" not in parts
