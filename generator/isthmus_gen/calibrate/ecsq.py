@@ -149,7 +149,7 @@ def _train(
         start.clip,
         kind,
         {
-            "lambda": lam,
+            "lambda": float(lam),
             "rate": rate,
             "iterations": len(history) - 1,
             "converged": converged,

@@ -25,7 +25,7 @@ QUANTIZERS = ("uniform", "ecsq", "ecsq-zero")
 # 0.5, 1 and 2 were tried on ResNet-8's features after stages 1, 2 and 3 (256 CIFAR-10 training
 # pictures, N = 4, ECSQ with zero pinned, against the uniform quantiser of least measured error): 1
 # has 4 to 9 % less error at 0.03 to 0.06 bit per element less, 0.5 has 9 to 12 % less error at 0.01
-# bit more or less, 2 has 3 to 15 % more error at 0.12 to 0.18 bit less.
+# bit more, 2 has 3 to 15 % more error at 0.12 to 0.18 bit less.
 _LAMBDA_SHARE = 1.0
 
 

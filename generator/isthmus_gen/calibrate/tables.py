@@ -50,8 +50,8 @@ def thresholds_f32_keys(quantizer: Quantizer) -> NDArray[np.uint32]:
     with np.errstate(over="ignore"):
         # Beyond float32 this gives an infinity, the right bound on either side.
         bound = quantizer.thresholds.astype(np.float32)
-    short = bound.astype(np.float64) < quantizer.thresholds
-    bound[short] = np.nextafter(bound[short], np.float32(math.inf))
+        short = bound.astype(np.float64) < quantizer.thresholds
+        bound[short] = np.nextafter(bound[short], np.float32(math.inf))
     bound[bound == 0] = np.float32(-0.0)
     return f32_keys(bound)
 

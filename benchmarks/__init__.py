@@ -1,0 +1,1 @@
+"""Measurements that write the figures this repository states."""
