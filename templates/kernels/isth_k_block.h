@@ -11,14 +11,14 @@
 #include "isth_k_common.h"
 
 typedef struct isth_k_taps {
-    int32_t rows;      /* kernel rows inside the picture */
-    int32_t runs;      /* runs in one row */
-    int32_t length;    /* bytes in one run */
-    int32_t x_row;     /* step in the input from one row to the next */
-    int32_t x_run;     /* step in the input from one run to the next */
-    int32_t w_row;     /* the same in the weights */
+    int32_t rows;   /* kernel rows inside the picture */
+    int32_t runs;   /* runs in one row */
+    int32_t length; /* bytes in one run */
+    int32_t x_row;  /* step in the input from one row to the next */
+    int32_t x_run;  /* step in the input from one run to the next */
+    int32_t w_row;  /* the same in the weights */
     int32_t w_run;
-    int32_t w_first;   /* the first tap inside a filter */
+    int32_t w_first; /* the first tap inside a filter */
 } isth_k_taps;
 
 typedef struct isth_k_filters {
@@ -33,8 +33,7 @@ typedef struct isth_k_filters {
 ISTH_K_INLINE void isth_k_block_pair(const isth_k_filters *filters, const isth_k_taps *taps,
                                      const isth_k_output *output, const int8_t *x0,
                                      const int8_t *x1, int8_t *y0, int8_t *y1, int folded,
-                                     int32_t zero)
-{
+                                     int32_t zero) {
     const isth_k_channel *channel = filters->channels;
     const int8_t *weights = filters->weights + taps->w_first;
     int32_t left;
@@ -62,16 +61,20 @@ ISTH_K_INLINE void isth_k_block_pair(const isth_k_filters *filters, const isth_k
                 const int8_t *q1 = w1 + w_offset;
                 int32_t n;
 
-#define ISTH_K_STEP(i)                          \
-    do {                                        \
-        const int32_t u0 = p0[i] - zero;        \
-        const int32_t u1 = p1[i] - zero;        \
-        const int32_t v0 = q0[i];               \
-        const int32_t v1 = q1[i];               \
-        a00 = isth_k_mac(a00, u0, v0);          \
-        a01 = isth_k_mac(a01, u1, v0);          \
-        a10 = isth_k_mac(a10, u0, v1);          \
-        a11 = isth_k_mac(a11, u1, v1);          \
+#define ISTH_K_STEP(i)                                                                             \
+    do {                                                                                           \
+        const int32_t u0 = p0[i] - zero;                                                           \
+        const int32_t u1 = p1[i] - zero;                                                           \
+        const int32_t v0 = q0[i];                                                                  \
+        const int32_t v1 = q1[i];                                                                  \
+        a00 = isth_k_mac(a00, u0, v0);                                                             \
+        a01 = isth_k_mac(a01, u1, v0);                                                             \
+        a10 = isth_k_mac(a10, u0, v1);                                                             \
+        a11 = isth_k_mac(a11, u1, v1);                                                             \
+        ISTH_K_KEEP(a00);                                                                          \
+        ISTH_K_KEEP(a01);                                                                          \
+        ISTH_K_KEEP(a10);                                                                          \
+        ISTH_K_KEEP(a11);                                                                          \
     } while (0)
                 for (n = taps->length; n >= 4; n -= 4) {
                     ISTH_K_STEP(0);
@@ -107,8 +110,7 @@ ISTH_K_INLINE void isth_k_block_pair(const isth_k_filters *filters, const isth_k
 /* All filters at one position. */
 ISTH_K_INLINE void isth_k_block_single(const isth_k_filters *filters, const isth_k_taps *taps,
                                        const isth_k_output *output, const int8_t *x, int8_t *y,
-                                       int folded, int32_t zero)
-{
+                                       int folded, int32_t zero) {
     const isth_k_channel *channel = filters->channels;
     const int8_t *weights = filters->weights + taps->w_first;
     int32_t left;
@@ -131,11 +133,13 @@ ISTH_K_INLINE void isth_k_block_single(const isth_k_filters *filters, const isth
                 const int8_t *q1 = w1 + w_offset;
                 int32_t n;
 
-#define ISTH_K_STEP(i)                   \
-    do {                                 \
-        const int32_t u = p[i] - zero;   \
-        a0 = isth_k_mac(a0, u, q0[i]);   \
-        a1 = isth_k_mac(a1, u, q1[i]);   \
+#define ISTH_K_STEP(i)                                                                             \
+    do {                                                                                           \
+        const int32_t u = p[i] - zero;                                                             \
+        a0 = isth_k_mac(a0, u, q0[i]);                                                             \
+        a1 = isth_k_mac(a1, u, q1[i]);                                                             \
+        ISTH_K_KEEP(a0);                                                                           \
+        ISTH_K_KEEP(a1);                                                                           \
     } while (0)
                 for (n = taps->length; n >= 4; n -= 4) {
                     ISTH_K_STEP(0);

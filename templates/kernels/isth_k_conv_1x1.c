@@ -2,8 +2,7 @@
 
 #include "isth_k_block.h"
 
-void isth_k_conv_1x1(const isth_k_conv_1x1_layer *layer, const int8_t *x, int8_t *y)
-{
+void isth_k_conv_1x1(const isth_k_conv_1x1_layer *layer, const int8_t *x, int8_t *y) {
     const isth_k_taps taps = {1, 1, layer->in_c, 0, 0, 0, 0, 0};
     isth_k_filters filters;
     int32_t row;
@@ -17,8 +16,8 @@ void isth_k_conv_1x1(const isth_k_conv_1x1_layer *layer, const int8_t *x, int8_t
         int32_t left = layer->columns;
 
         while (left >= 2) {
-            isth_k_block_pair(&filters, &taps, &layer->output, position,
-                              position + layer->x_column, y, y + layer->out_c, 1, 0);
+            isth_k_block_pair(&filters, &taps, &layer->output, position, position + layer->x_column,
+                              y, y + layer->out_c, 1, 0);
             y += 2 * (ptrdiff_t)layer->out_c;
             left -= 2;
             if (left > 0) {

@@ -4,8 +4,7 @@
 
 /* Two neighbouring positions, all kernel columns inside the picture. */
 static void pair(const isth_k_conv_2d_layer *layer, const isth_k_taps *taps, const int8_t *x,
-                 int8_t *y)
-{
+                 int8_t *y) {
     const int32_t group_in = layer->in_c / layer->groups;
     const int32_t group_out = layer->out_c / layer->groups;
     const ptrdiff_t step = (ptrdiff_t)layer->stride_w * layer->in_c;
@@ -33,8 +32,7 @@ static void pair(const isth_k_conv_2d_layer *layer, const isth_k_taps *taps, con
 
 /* One position; inside tells that every tap falls into the picture. */
 static void single(const isth_k_conv_2d_layer *layer, const isth_k_taps *taps, const int8_t *x,
-                   int8_t *y, int inside)
-{
+                   int8_t *y, int inside) {
     const int32_t group_in = layer->in_c / layer->groups;
     const int32_t group_out = layer->out_c / layer->groups;
     isth_k_filters filters;
@@ -54,8 +52,7 @@ static void single(const isth_k_conv_2d_layer *layer, const isth_k_taps *taps, c
     }
 }
 
-void isth_k_conv_2d(const isth_k_conv_2d_layer *layer, const int8_t *x, int8_t *y)
-{
+void isth_k_conv_2d(const isth_k_conv_2d_layer *layer, const int8_t *x, int8_t *y) {
     const int32_t group_in = layer->in_c / layer->groups;
     /* Kernel columns lie side by side in memory unless dilation or grouping parts them. */
     const int merged = layer->dilation_w == 1 && layer->groups == 1;

@@ -1,8 +1,7 @@
 #include "isth_k_dense.h"
 
 /* value * multiplier * 2^shift with one rounding, halves up; shift -31..30. */
-static int32_t scale_once(int32_t value, int32_t multiplier, int32_t shift)
-{
+static int32_t scale_once(int32_t value, int32_t multiplier, int32_t shift) {
     const uint32_t right = (uint32_t)(31 - shift);
     const int64_t sum = (int64_t)value * multiplier + (INT64_C(1) << (right - 1));
     /* |sum| is below 2^63: a product of at most 2^62 and half of at most 2^62 shifted */
@@ -11,8 +10,7 @@ static int32_t scale_once(int32_t value, int32_t multiplier, int32_t shift)
     return (int32_t)result;
 }
 
-static int8_t finish(const isth_k_dense_layer *layer, uint32_t acc, const isth_k_channel *channel)
-{
+static int8_t finish(const isth_k_dense_layer *layer, uint32_t acc, const isth_k_channel *channel) {
     if (layer->single_rounding) {
         return isth_k_clamp(scale_once(isth_k_signed(acc), channel->multiplier, channel->shift),
                             &layer->output);
@@ -20,8 +18,7 @@ static int8_t finish(const isth_k_dense_layer *layer, uint32_t acc, const isth_k
     return isth_k_finish(acc, channel, &layer->output);
 }
 
-void isth_k_dense(const isth_k_dense_layer *layer, const int8_t *x, int8_t *y)
-{
+void isth_k_dense(const isth_k_dense_layer *layer, const int8_t *x, int8_t *y) {
     int32_t row;
 
     for (row = 0; row < layer->rows; row++) {

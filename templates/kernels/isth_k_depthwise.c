@@ -11,8 +11,7 @@ typedef struct window {
 /* Four channels at once where one output channel belongs to one input channel; returns the number
  * of channels done. zero and folded as in isth_k_block.h. */
 ISTH_K_INLINE int32_t fours(const isth_k_depthwise_layer *layer, const window *taps, int8_t *y,
-                            int folded, int32_t zero)
-{
+                            int folded, int32_t zero) {
     const ptrdiff_t x_row = (ptrdiff_t)layer->dilation_h * layer->in_w * layer->in_c;
     const ptrdiff_t x_column = (ptrdiff_t)layer->dilation_w * layer->in_c;
     const ptrdiff_t w_row = (ptrdiff_t)layer->kernel_w * layer->out_c;
@@ -52,8 +51,7 @@ ISTH_K_INLINE int32_t fours(const isth_k_depthwise_layer *layer, const window *t
 }
 
 /* The output channels from c on, one by one, any multiplier. */
-static void ones(const isth_k_depthwise_layer *layer, const window *taps, int8_t *y, int32_t c)
-{
+static void ones(const isth_k_depthwise_layer *layer, const window *taps, int8_t *y, int32_t c) {
     const ptrdiff_t x_row = (ptrdiff_t)layer->dilation_h * layer->in_w * layer->in_c;
     const ptrdiff_t x_column = (ptrdiff_t)layer->dilation_w * layer->in_c;
     int32_t in = c / layer->multiplier;
@@ -81,8 +79,7 @@ static void ones(const isth_k_depthwise_layer *layer, const window *taps, int8_t
     }
 }
 
-void isth_k_depthwise(const isth_k_depthwise_layer *layer, const int8_t *x, int8_t *y)
-{
+void isth_k_depthwise(const isth_k_depthwise_layer *layer, const int8_t *x, int8_t *y) {
     int32_t out_y;
 
     for (out_y = 0; out_y < layer->out_h; out_y++) {

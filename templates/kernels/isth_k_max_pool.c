@@ -1,7 +1,6 @@
 #include "isth_k_pool.h"
 
-void isth_k_max_pool(const isth_k_pool_layer *layer, const int8_t *x, int8_t *y)
-{
+void isth_k_max_pool(const isth_k_pool_layer *layer, const int8_t *x, int8_t *y) {
     int32_t out_y;
 
     for (out_y = 0; out_y < layer->out_h; out_y++) {

@@ -1,7 +1,6 @@
 #include "isth_k_mean.h"
 
-void isth_k_mean(const isth_k_mean_layer *layer, const int8_t *x, int8_t *y)
-{
+void isth_k_mean(const isth_k_mean_layer *layer, const int8_t *x, int8_t *y) {
     int32_t outer;
 
     for (outer = 0; outer < layer->outer; outer++) {
@@ -19,8 +18,7 @@ void isth_k_mean(const isth_k_mean_layer *layer, const int8_t *x, int8_t *y)
                 }
                 p += layer->inner;
             }
-            y[i] = isth_k_clamp(isth_k_scale(sum, layer->multiplier, layer->shift),
-                                &layer->output);
+            y[i] = isth_k_clamp(isth_k_scale(sum, layer->multiplier, layer->shift), &layer->output);
         }
         x += (ptrdiff_t)layer->reduced * layer->inner;
         y += layer->inner;

@@ -1,12 +1,10 @@
 #include "isth_k_pad.h"
 
-static int inside(const isth_k_pad_layer *layer, int axis, int32_t index)
-{
+static int inside(const isth_k_pad_layer *layer, int axis, int32_t index) {
     return index >= layer->before[axis] && index < layer->before[axis] + layer->in[axis];
 }
 
-void isth_k_pad(const isth_k_pad_layer *layer, const int8_t *x, int8_t *y)
-{
+void isth_k_pad(const isth_k_pad_layer *layer, const int8_t *x, int8_t *y) {
     int32_t i;
     int32_t j;
     int32_t k;

@@ -1,8 +1,7 @@
 #include "isth_k_softmax.h"
 
 /* value * 2^exponent, saturating. */
-static int32_t shift_left(int32_t value, uint32_t exponent)
-{
+static int32_t shift_left(int32_t value, uint32_t exponent) {
     const int32_t limit = INT32_MAX >> exponent;
 
     if (value > limit) {
@@ -16,8 +15,7 @@ static int32_t shift_left(int32_t value, uint32_t exponent)
 
 /* 1 / (1 + a) for a in [0, 1), Q0.31: three steps of Newton and Raphson from 48/17 - 32/17 d, where
  * d = (1 + a) / 2 and x approximates 1 / d in Q2.29. */
-static int32_t reciprocal(int32_t a)
-{
+static int32_t reciprocal(int32_t a) {
     const int32_t one = INT32_C(1) << 29;
     const int32_t d = (int32_t)(((int64_t)a + INT32_MAX + 1) / 2);
     int32_t x = INT32_C(1515870810) + isth_k_high_multiply(d, INT32_C(-1010580540));
@@ -31,8 +29,7 @@ static int32_t reciprocal(int32_t a)
     return shift_left(x, 1);
 }
 
-void isth_k_softmax(const isth_k_softmax_layer *layer, const int8_t *x, int8_t *y)
-{
+void isth_k_softmax(const isth_k_softmax_layer *layer, const int8_t *x, int8_t *y) {
     int32_t row;
 
     for (row = 0; row < layer->rows; row++) {

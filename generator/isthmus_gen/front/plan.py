@@ -169,9 +169,7 @@ def plan_arena(graph: Graph, layers: Sequence[Layer]) -> Arena:
     places = {b.key: Place(offsets[b.key], b.size, b.first, b.last) for b in buffers}
     return Arena(
         tensors={
-            t: Place(
-                places[groups.root(t)].offset, graph.tensors[t].elements, first[t], last[t]
-            )
+            t: Place(places[groups.root(t)].offset, graph.tensors[t].elements, first[t], last[t])
             for t in first
         },
         scratch={k - scratch_key: p for k, p in places.items() if k >= scratch_key},

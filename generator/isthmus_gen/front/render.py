@@ -16,10 +16,14 @@ if TYPE_CHECKING:
 __all__ = ["c_comment", "c_integer", "c_name", "front_environment", "render_front"]
 
 _RESERVED = frozenset(
-    """auto break case char const continue default do double else enum extern float for goto if
-    inline int long register restrict return short signed sizeof static struct switch typedef union
-    unsigned void volatile while _Bool _Complex _Imaginary asm class new delete this template try
-    catch throw namespace operator private public protected virtual bool true false""".split()
+    re.findall(
+        r"\S+",
+        """auto break case char const continue default do double else enum extern float for goto if
+        inline int long register restrict return short signed sizeof static struct switch typedef
+        union unsigned void volatile while _Bool _Complex _Imaginary asm class new delete this
+        template try catch throw namespace operator private public protected virtual bool true
+        false""",
+    )
 )
 _WIDTH = 96
 
@@ -38,7 +42,7 @@ def c_comment(text: str) -> str:
     """``text`` safe inside a C comment: printable ASCII, no comment marks, no line splices.
 
     >>> c_comment("evil */ int x; // é" + chr(10) + "??/")
-    'evil *_ int x; _/ _____'
+    'evil *_ int x; _/ ____/'
     """
     kept = "".join(c if " " <= c <= "~" and c not in "\\?" else "_" for c in text)
     return kept.replace("*/", "*_").replace("/*", "_*").replace("//", "_/")
@@ -79,9 +83,7 @@ def _prefix(index: int, layer: Layer) -> str:
 
 def _array(prefix: str, array: Array) -> dict[str, Any]:
     if array.values.ndim == 2:
-        lines = [
-            "    {" + ", ".join(c_integer(int(v)) for v in row) + "}," for row in array.values
-        ]
+        lines = ["    {" + ", ".join(c_integer(int(v)) for v in row) + "}," for row in array.values]
     else:
         lines = _wrapped(c_integer(int(v)) for v in array.values)
     return {
@@ -166,7 +168,7 @@ def front_environment() -> Environment:
     return Environment(
         loader=FileSystemLoader(template_root()),
         undefined=StrictUndefined,
-        autoescape=False,  # noqa: S701 - C, not HTML; model text goes through c_comment
+        autoescape=False,  # C, not HTML: text of the model goes through c_comment
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
@@ -184,7 +186,11 @@ _TEMPLATES = {
 
 
 def render_front(
-    plan: FrontPlan, environment: Environment | None = None, *, banner: str = "Isthmus", abi: int = 1
+    plan: FrontPlan,
+    environment: Environment | None = None,
+    *,
+    banner: str = "Isthmus",
+    abi: int = 1,
 ) -> dict[str, bytes]:
     """Every file of the front half by name; names under ``tflm/`` are for TFLM users alone.
 

@@ -109,9 +109,7 @@ def lower_relu(request: Request) -> Layer:
     multiplier, shift = quantize_multiplier(float(x.scale) / float(y.scale))
     return _table(
         request,
-        lambda v: max(
-            y.zero_point, y.zero_point + requantize(v - x.zero_point, multiplier, shift)
-        ),
+        lambda v: max(y.zero_point, y.zero_point + requantize(v - x.zero_point, multiplier, shift)),
     )
 
 
@@ -128,6 +126,4 @@ def lower_quantize(request: Request) -> Layer:
     """QUANTIZE from int8 to int8 (requantisation)."""
     x, y = request.input(), request.output()
     multiplier, shift = quantize_multiplier(float(x.scale) / float(y.scale))
-    return _table(
-        request, lambda v: y.zero_point + requantize(v - x.zero_point, multiplier, shift)
-    )
+    return _table(request, lambda v: y.zero_point + requantize(v - x.zero_point, multiplier, shift))

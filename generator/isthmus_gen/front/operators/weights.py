@@ -36,11 +36,16 @@ def _fold(
     )
 
 
-def _multipliers(
-    x: Tensor, scales: npt.NDArray[np.float32], y: Tensor
-) -> list[tuple[int, int]]:
+def _multipliers(x: Tensor, scales: npt.NDArray[np.float32], y: Tensor) -> list[tuple[int, int]]:
     # PopulateConvolutionQuantizationParams: float32 scales, float64 product and quotient.
     return [quantize_multiplier(float(x.scale) * float(s) / float(y.scale)) for s in scales]
+
+
+def _dilation(request: Request) -> tuple[int, int]:
+    return (
+        int(request.option("dilationHFactor", 1)),
+        int(request.option("dilationWFactor", 1)),
+    )
 
 
 def lower_conv(request: Request) -> Layer:
@@ -52,7 +57,7 @@ def lower_conv(request: Request) -> Layer:
     channels, kernel_h, kernel_w, filter_c = weights.shape
     if channels != out_c or in_c % filter_c or out_c % (in_c // filter_c):
         raise request.refuse(f"weights of shape {weights.shape} for {in_c} to {out_c} channels")
-    dilation = (int(request.option("dilationHFactor", 1)), int(request.option("dilationWFactor", 1)))
+    dilation = _dilation(request)
     stride_h, stride_w, top, left = padding(
         request, (in_h, in_w), (out_h, out_w), (kernel_h, kernel_w), dilation
     )
@@ -126,7 +131,7 @@ def lower_depthwise(request: Request) -> Layer:
     one, kernel_h, kernel_w, channels = weights.shape
     if one != 1 or channels != out_c or out_c % in_c:
         raise request.refuse(f"weights of shape {weights.shape} for {in_c} to {out_c} channels")
-    dilation = (int(request.option("dilationHFactor", 1)), int(request.option("dilationWFactor", 1)))
+    dilation = _dilation(request)
     stride_h, stride_w, top, left = padding(
         request, (in_h, in_w), (out_h, out_w), (kernel_h, kernel_w), dilation
     )
