@@ -1,0 +1,45 @@
+/*
+ * The test harness around one emitted tree.
+ *
+ *   input -> harness_front() -> tensor -> harness_encode() -> frame
+ *
+ * Unicorn calls the two steps by their symbols; every other tool runs stream.c, which reads inputs
+ * and writes records through the five functions of a port. Nothing here is part of the firmware.
+ */
+#ifndef HARNESS_H
+#define HARNESS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Bytes of one input, bytes of the tensor, longest frame in bytes, 1 where the tree has a front. */
+extern const uint32_t harness_layout[4];
+
+/* Set by the caller before harness_encode(). */
+extern uint32_t harness_rung;
+extern uint32_t harness_sequence;
+
+/* Left by the steps. */
+extern const int8_t *harness_tensor;
+extern uint8_t harness_frame[];
+extern uint32_t harness_length;
+extern uint32_t harness_status;
+
+int8_t *harness_input(void);
+void harness_front(void);
+void harness_encode(void);
+
+/* Where Unicorn stops: the return address of every call it makes. */
+void harness_stop(void);
+
+/* Reads inputs, runs the steps, writes records; returns the exit code. */
+int harness_main(void);
+
+/* The port: read and write return 0 when all bytes went through. */
+int port_read(void *data, size_t bytes);
+int port_write(const void *data, size_t bytes);
+uint64_t port_ticks(void);
+void port_stack_paint(void);
+uint32_t port_stack_used(void);
+
+#endif
