@@ -13,14 +13,15 @@ import numpy as np
 import numpy.typing as npt
 
 from isthmus.bundle import MANIFEST, PROFILE, Bundle, file_digest, make_manifest
-from isthmus.errors import CutIllegalError
+from isthmus.errors import BudgetError, CutIllegalError
 from isthmus.interpreters import TensorInfo, quantize
 from isthmus.profile import Profile, TensorSpec
+from isthmus_gen.budget import measure_tree
 from isthmus_gen.calibrate import TensorStatistics
 from isthmus_gen.codec_design import RungDesign, design_rungs, slice_rows_of
 from isthmus_gen.data import DataSet, Preprocessing, load_data
 from isthmus_gen.emit import TreeInput, make_environment, render_tree, write_directory
-from isthmus_gen.emit.tree import make_banner
+from isthmus_gen.emit.tree import frame_bytes_max, make_banner
 from isthmus_gen.emit.writer import check_writable
 from isthmus_gen.front import FrontPlan, plan_front, render_front
 from isthmus_gen.golden import run_golden
@@ -88,8 +89,8 @@ def generate(options: GenerateOptions, progress: Progress = no_progress) -> Gene
     )
     files = _bundle_files(options, profile, halves, plan, data, preprocessing, progress)
     report = _report(options, model, cut, profile, designs, calibration, halves, plan, target)
+    report.update(_footprint(target, plan, profile, files, progress))
     files["report.json"] = (json.dumps(report, indent=1, sort_keys=True) + "\n").encode("ascii")
-    _check_budget(target, plan, profile, files)
     files[MANIFEST] = make_manifest(profile, files)
     write_directory(options.out, files)
     return Generated(Bundle.open(options.out), report)
@@ -196,6 +197,7 @@ def _bundle_files(
     if plan is not None and halves.front_int8 is not None:
         files[front] = halves.front_int8
     files[profile.extra["back"]["file"]] = halves.back
+    files.update(_model_files(options.model))
     for name, content in _firmware(options, profile, plan).items():
         files[f"firmware/{name}"] = content
     progress("writing vectors", 0, 1)
@@ -209,6 +211,17 @@ def _bundle_files(
     files.update(make_vectors(profile, inputs, tensors))
     progress("writing vectors", 1, 1)
     return files
+
+
+def _model_files(path: Path) -> dict[str, bytes]:
+    """The user's network as ``model/NAME``, so that the bundle can be evaluated by itself."""
+    if not path.is_dir():
+        return {f"model/{path.name}": path.read_bytes()}
+    return {
+        f"model/{path.name}/{file.relative_to(path).as_posix()}": file.read_bytes()
+        for file in sorted(path.rglob("*"))
+        if file.is_file()
+    }
 
 
 def _firmware(
@@ -268,9 +281,35 @@ def _report(
     return out
 
 
-def _check_budget(
-    target: Target, plan: FrontPlan | None, profile: Profile, files: Mapping[str, bytes]
-) -> None:
-    from isthmus_gen.budget import check_tree_budget
+def _footprint(
+    target: Target,
+    plan: FrontPlan | None,
+    profile: Profile,
+    files: Mapping[str, bytes],
+    progress: Progress,
+) -> dict[str, Any]:
+    """What the tree takes on the target, in bytes; BudgetError where it does not fit.
 
-    check_tree_budget(target, plan, profile, files)
+    Measured by building it; without a compiler for the target only the RAM that is known from the
+    plan is compared, and ``footprint_measured`` is false.
+    """
+    progress("measuring the tree", 0, 1)
+    build = measure_tree(target, files)
+    progress("measuring the tree", 1, 1)
+    if build is not None:
+        return {
+            "footprint_measured": True,
+            "flash_bytes": build.flash_bytes,
+            "ram_bytes": build.ram_bytes,
+            "stack_bytes": build.stack_bytes,
+            "compiler": build.compiler,
+        }
+    planned = (plan.arena_bytes if plan is not None else 0) + frame_bytes_max(profile)
+    if target.memory is not None and planned > target.memory.ram_bytes:
+        raise BudgetError(
+            f"target {target.name}",
+            f"the tree needs {planned} bytes of RAM for arena and frame alone",
+            allowed=f"{target.memory.ram_bytes} bytes",
+            remedy="cut the network at a smaller tensor or choose another --target",
+        )
+    return {"footprint_measured": False, "ram_bytes": planned}

@@ -12,14 +12,10 @@ differently in a small share of int8 elements.
 from __future__ import annotations
 
 import contextlib
-import importlib
-import os
-import sys
-import tempfile
 import threading
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -32,10 +28,10 @@ from isthmus.errors import (
     DataNotFiniteError,
     DataShapeError,
     MissingExtraError,
-    ModelFileError,
     ModelLoadError,
     OptionError,
 )
+from isthmus.optional import one_line, quiet_import, quiet_stderr, read_model_bytes
 
 __all__ = [
     "Engine",
@@ -45,14 +41,10 @@ __all__ = [
     "TensorInfo",
     "TfliteModel",
     "dequantize",
-    "one_line",
     "open_keras",
     "open_onnx",
     "open_tflite",
     "quantize",
-    "quiet_import",
-    "quiet_stderr",
-    "read_model_bytes",
     "tflite_schema",
 ]
 
@@ -61,16 +53,7 @@ Array = npt.NDArray[Any]
 
 _AUTO: tuple[Engine, ...] = ("litert", "tflite_runtime", "tensorflow", "tflm")
 _BATCH = 64  # pictures per invoke: bounds the memory of a resized graph
-_NOISE = (
-    "INFO:",
-    "fully_quantize:",
-    "I0000",
-    "W0000",
-    "E0000 00:00",
-    "WARNING: All log messages before absl",
-)
 _EXTRA = 'pip install "isthmus[backhalf]"'
-_STDERR_LOCK = threading.RLock()
 
 
 @dataclass(frozen=True)
@@ -261,16 +244,10 @@ class _MicroModel(TfliteModel):
         self.engine = "tflm"
         with quiet_stderr():
             self._interpreter = module.Interpreter.from_bytes(content)
-        subgraph = tflite_schema().ModelT.InitFromPackedBuf(content, 0).subgraphs[0]
-        names = [_text(t.name) for t in subgraph.tensors]
-        self.inputs = [
-            _lite_info({**self._interpreter.get_input_details(i), "name": names[t]}, False)
-            for i, t in enumerate(subgraph.inputs)
-        ]
-        self.outputs = [
-            _lite_info({**self._interpreter.get_output_details(i), "name": names[t]}, False)
-            for i, t in enumerate(subgraph.outputs)
-        ]
+        given, made = _end_names(content)
+        take, give = self._interpreter.get_input_details, self._interpreter.get_output_details
+        self.inputs = [_lite_info({**take(i), "name": n}, False) for i, n in enumerate(given)]
+        self.outputs = [_lite_info({**give(i), "name": n}, False) for i, n in enumerate(made)]
 
     def _run_batch(self, arrays: list[Array]) -> list[Array]:
         for i, array in enumerate(arrays):
@@ -279,8 +256,14 @@ class _MicroModel(TfliteModel):
         return [np.array(self._interpreter.get_output(i)) for i in range(len(self.outputs))]
 
 
-def _text(name: bytes | str | None) -> str:
-    return name.decode("utf-8", "replace") if isinstance(name, bytes) else name or ""
+def _end_names(content: bytes) -> tuple[list[str], list[str]]:
+    """Names of the inputs and outputs; one of each where no schema module is installed."""
+    try:
+        graph = tflite_schema().ModelT.InitFromPackedBuf(content, 0).subgraphs[0]
+    except MissingExtraError:
+        return ["input"], ["output"]
+    names = [(t.name or b"").decode("utf-8", "replace") for t in graph.tensors]
+    return [names[i] for i in graph.inputs], [names[i] for i in graph.outputs]
 
 
 def _free_batch(details: dict[str, Any]) -> bool:
@@ -456,57 +439,3 @@ def tflite_schema() -> Any:
         with contextlib.suppress(MissingExtraError):
             return quiet_import(name, _EXTRA)
     raise MissingExtraError("tflite schema", "ai-edge-litert not installed", remedy=_EXTRA)
-
-
-def quiet_import(module: str, remedy: str) -> Any:
-    """Import an optional package without its log lines, or raise MissingExtraError."""
-    if module in sys.modules:
-        return sys.modules[module]
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    try:
-        with quiet_stderr(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return importlib.import_module(module)
-    except ImportError as error:
-        package = module.partition(".")[0]
-        raise MissingExtraError(package, f"not usable: {one_line(error)}", remedy=remedy) from error
-
-
-@contextlib.contextmanager
-def quiet_stderr() -> Iterator[None]:
-    """Hold back what C++ code writes to descriptor 2, and pass on all but its chatter.
-
-    The engines offer no switch for their start-up lines. The lines are only held back, so a real
-    message still appears; the lock keeps two threads from restoring each other's descriptor.
-    """
-    with _STDERR_LOCK, tempfile.TemporaryFile() as held:
-        sys.stderr.flush()
-        saved = os.dup(2)
-        os.dup2(held.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(saved, 2)
-            os.close(saved)
-            held.seek(0)
-            text = held.read().decode("utf-8", "replace")
-            kept = [line for line in text.splitlines(True) if not line.startswith(_NOISE)]
-            if kept:
-                os.write(2, "".join(kept).encode("utf-8"))
-
-
-def read_model_bytes(path: Path, size: int = -1) -> bytes:
-    """The first ``size`` bytes of a model file (all: -1), or ModelFileError."""
-    try:
-        with path.open("rb") as file:
-            return file.read(size)
-    except OSError as error:
-        raise ModelFileError(
-            str(path), error.strerror or "cannot be read", remedy="check the path"
-        ) from error
-
-
-def one_line(error: Exception) -> str:
-    """The first sentence of an engine's message, fit for a one-line error."""
-    text = " ".join(str(error).split())
-    return text if len(text) <= 200 else text[:197] + "..."

@@ -1,0 +1,205 @@
+"""``isthmus cuts``, ``generate`` and ``targets``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from isthmus.cli.console import Output, progress_bar, table
+
+__all__ = ["register", "show_report"]
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    app.command("cuts")(cuts)
+    app.command("generate")(generate)
+    app.command("targets")(targets)
+
+
+def cuts(
+    model: Annotated[Path, typer.Argument(help=".keras, .h5, SavedModel folder or .tflite.")],
+    json: JsonOption = False,
+) -> None:
+    """List every tensor of a network: can it be cut there, and if not, why not."""
+    from isthmus_gen.models import load_model
+
+    loaded = load_model(model)
+    rows = loaded.cuts()
+    data = {
+        "model": loaded.path.name,
+        "kind": loaded.kind,
+        "input_shape": list(loaded.input_shape),
+        "output_shape": list(loaded.output_shape),
+        "cuts": [
+            {
+                "name": cut.name,
+                "operator": cut.operator,
+                "shape": list(cut.shape),
+                "elements": cut.elements,
+                "bytes": cut.bytes,
+                "macs_before": cut.macs_before,
+                "macs_total": cut.macs_total,
+                "crossing_tensors": cut.crossing,
+                "legal": cut.legal,
+                "reason": cut.reason,
+            }
+            for cut in rows
+        ],
+    }
+
+    def show(console: Console) -> None:
+        columns = [
+            ("cut", "left"), ("shape", "right"), ("bytes", "right"), ("MACs before", "right"),
+            ("share", "right"), ("live", "right"), ("legal", "left"),
+        ]  # fmt: skip
+        cells = [
+            (
+                cut.name,
+                "x".join(str(size) for size in cut.shape),
+                f"{cut.bytes:,}",
+                f"{cut.macs_before:,}",
+                f"{cut.macs_before / max(1, cut.macs_total):.0%}",
+                str(cut.crossing),
+                "yes" if cut.legal else f"no: {cut.reason}",
+            )
+            for cut in rows
+        ]
+        console.print(table("", columns, cells))
+
+    Output(json).result(data, show)
+
+
+def generate(
+    model: Annotated[Path, typer.Argument(help=".keras, .h5, SavedModel folder or .tflite.")],
+    cut: Annotated[str, typer.Option(help="Tensor to cut at; `isthmus cuts` lists them.")],
+    calibration: Annotated[Path, typer.Option(help=".npz with x, or packed pictures.")],
+    out: Annotated[Path, typer.Option(help="Directory of the bundle.")],
+    target: Annotated[str, typer.Option(help="Target name or TOML file.")] = "host",
+    levels: Annotated[str, typer.Option(help="N, or N,N,... for a ladder of rungs; 2..256.")] = "4",
+    clip: Annotated[
+        str, typer.Option(help="model, empirical, aciq, C_MAX or C_MIN:C_MAX.")
+    ] = "model",
+    c_min: Annotated[str, typer.Option(help="zero or free (rules model and empirical).")] = "zero",
+    quantizer: Annotated[str, typer.Option(help="uniform, ecsq or ecsq-zero.")] = "uniform",
+    lam: Annotated[
+        float | None, typer.Option("--lambda", help="Lambda of ECSQ, features squared per bit.")
+    ] = None,
+    rate_term: Annotated[str, typer.Option(help="ECSQ's rate: entropy or unary.")] = "entropy",
+    values: Annotated[
+        str, typer.Option(help="Reconstruction: centroid of each cell, or published grid.")
+    ] = "centroid",
+    preprocess: Annotated[
+        str, typer.Option(help="none, unit (x/255), signed (x/127.5-1) or SCALE,OFFSET.")
+    ] = "none",
+    slice_rows: Annotated[int, typer.Option(help="Rows of a slice; 0: one slice a frame.")] = 0,
+    rounding: Annotated[str, typer.Option(help="Rounding profile: tflm or litert.")] = "tflm",
+    limit: Annotated[int, typer.Option(help="Calibration inputs to use; 0: all.")] = 0,
+    vectors: Annotated[int, typer.Option(help="Inputs kept as bring-up vectors.")] = 2,
+    json: JsonOption = False,
+) -> None:
+    """Calibrate, quantise, cut and emit: writes a bundle with firmware and back half."""
+    from isthmus_gen.options import make_options, parse_levels
+    from isthmus_gen.pipeline import generate as run
+
+    options = make_options(
+        {
+            "model": model,
+            "cut": cut,
+            "calibration": calibration,
+            "out": out,
+            "target": target,
+            "levels": parse_levels(levels),
+            "clip": clip,
+            "c_min": c_min,
+            "quantizer": quantizer,
+            "lam": lam,
+            "rate_term": rate_term,
+            "values": values,
+            "preprocess": preprocess,
+            "slice_rows": slice_rows,
+            "rounding": rounding,
+            "limit": limit,
+            "vectors": vectors,
+        }
+    )
+    with progress_bar() as progress:
+        made = run(options, progress)
+    data = {"out": str(out), **made.report}
+    Output(json).result(data, lambda console: show_report(console, out, made.report))
+
+
+def show_report(console: Console, out: Path, report: dict[str, Any]) -> None:
+    """A short account of a bundle that was written."""
+    shape = "x".join(str(size) for size in report["tensor_shape"])
+    console.print(
+        f"{report['model']} cut at {report['cut']}: {shape} {report['tensor_dtype']}, "
+        f"{report['macs_before']:,} of {report['macs_total']:,} MACs in front"
+    )
+    rows = [
+        (
+            str(index),
+            str(rung["levels"]),
+            rung["quantizer"],
+            rung["clip_rule"],
+            f"{rung['clip_min']:.4g} .. {rung['clip_max']:.4g}",
+            f"{rung['quantizer_details']['entropy_bits']:.3f}",
+            f"{rung['quantizer_details']['mse']:.4g}",
+        )
+        for index, rung in enumerate(report["rungs"])
+    ]
+    columns = [
+        ("rung", "right"), ("levels", "right"), ("quantiser", "left"), ("clip rule", "left"),
+        ("clip range", "left"), ("entropy, bits", "right"), ("error", "right"),
+    ]  # fmt: skip
+    console.print(table("", columns, rows))
+    if report.get("footprint_measured"):
+        sizes = [
+            f"{name} {report[key]:,}"
+            for name, key in (
+                ("flash", "flash_bytes"), ("RAM", "ram_bytes"), ("stack", "stack_bytes"),
+            )
+            if report.get(key) is not None
+        ]  # fmt: skip
+        console.print(f"{report['target']}: {', '.join(sizes)} bytes ({report['compiler']})")
+    for note in report["notes"]:
+        console.print(f"note: {note}")
+    console.print(f"bundle {report['digest'][:16]} -> {out}")
+
+
+def targets(json: JsonOption = False) -> None:
+    """List the targets: cores, boards, and what they hold."""
+    from isthmus_gen.targets import list_targets, load_target
+
+    loaded = [load_target(name) for name in list_targets()]
+    data = {
+        "targets": [
+            {
+                "name": target.name,
+                "title": target.title,
+                "core": target.core,
+                "flash_bytes": None if target.memory is None else target.memory.flash_bytes,
+                "ram_bytes": None if target.memory is None else target.memory.ram_bytes,
+                "stack_bytes": None if target.memory is None else target.memory.stack_bytes,
+            }
+            for target in loaded
+        ]
+    }
+
+    def show(console: Console) -> None:
+        def size(value: int | None) -> str:
+            return "-" if value is None else f"{value // 1024:,} KB"
+
+        cells = [
+            (t["name"], t["title"], size(t["flash_bytes"]), size(t["ram_bytes"]))
+            for t in data["targets"]
+        ]
+        columns = [("target", "left"), ("what", "left"), ("flash", "right"), ("RAM", "right")]
+        console.print(table("", columns, cells))
+
+    Output(json).result(data, show)

@@ -1,0 +1,76 @@
+"""The main job on the embedded default: digits, a small residual network, a Cortex-M4."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from isthmus.bundle import Bundle
+from isthmus.errors import MismatchError, OutputError
+from isthmus_gen.data import load_data
+from isthmus_gen.digits import (
+    DIGITS_DEFAULT_CUT,
+    DIGITS_PREPROCESSING,
+    digits_model_path,
+    write_digits_npz,
+)
+from isthmus_gen.evaluate import evaluate_bundle, write_report
+from isthmus_gen.options import make_options
+from isthmus_gen.pipeline import generate
+from isthmus_gen.progress import Progress, no_progress
+from isthmus_gen.verification import verify_bundle
+
+__all__ = ["Demo", "run_demo"]
+
+
+@dataclass(frozen=True)
+class Demo:
+    """What the demo made: the bundle, its report, and the results as JSON-ready data."""
+
+    bundle: Bundle
+    report: dict[str, Any]
+    targets: list[dict[str, Any]]
+    evaluation: dict[str, Any]
+    report_file: Path
+
+
+def run_demo(
+    out: Path, targets: Sequence[str], inputs: int, progress: Progress = no_progress
+) -> Demo:
+    """Generates, verifies and evaluates the digits bundle under ``out``.
+
+    MismatchError where firmware and reference differ on any target.
+    """
+    try:
+        data = write_digits_npz(out / "data")
+    except OSError as error:
+        raise OutputError(
+            str(out), f"cannot be written ({error.strerror})", remedy="choose another --out"
+        ) from error
+    made = generate(
+        make_options(
+            {
+                "model": digits_model_path(),
+                "cut": DIGITS_DEFAULT_CUT,
+                "calibration": data["calibration"],
+                "out": out / "digits",
+                "target": "cortex-m4f",
+                "levels": (4, 2, 8),
+                "preprocess": DIGITS_PREPROCESSING,
+            }
+        ),
+        progress,
+    )
+    results = verify_bundle(
+        made.bundle, targets, data=data["test"], count=inputs, progress=progress
+    )
+    rows = [result.as_dict() for result in results]
+    for row in rows:
+        if row["mismatches_front"] or row["mismatches_bytes"]:
+            raise MismatchError(f"target {row['name']}", "firmware and reference differ")
+    evaluation = evaluate_bundle(made.bundle, load_data(data["test"]), progress=progress)
+    report_file = out / "report.html"
+    write_report(report_file, made.bundle, evaluation, targets=rows)
+    return Demo(made.bundle, made.report, rows, evaluation.as_dict(), report_file)

@@ -1,0 +1,84 @@
+"""Optional packages: importing them without their chatter, and reading what they are given."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import sys
+import tempfile
+import threading
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from isthmus.errors import MissingExtraError, ModelFileError
+
+__all__ = ["one_line", "quiet_import", "quiet_stderr", "read_model_bytes"]
+
+_NOISE = (
+    "INFO:",
+    "fully_quantize:",
+    "I0000",
+    "W0000",
+    "E0000 00:00",
+    "WARNING: All log messages before absl",
+)
+_STDERR_LOCK = threading.RLock()
+
+
+def quiet_import(module: str, remedy: str) -> Any:
+    """Import an optional package without its log lines, or raise MissingExtraError."""
+    if module in sys.modules:
+        return sys.modules[module]
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    try:
+        with quiet_stderr(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return importlib.import_module(module)
+    except ImportError as error:
+        package = module.partition(".")[0]
+        raise MissingExtraError(package, f"not usable: {one_line(error)}", remedy=remedy) from error
+
+
+@contextlib.contextmanager
+def quiet_stderr(*, everything: bool = False) -> Iterator[None]:
+    """Hold back what C++ code writes to descriptor 2, and pass on all but its chatter.
+
+    ``everything`` drops it all, for calls that put what matters into an exception.
+
+    The engines offer no switch for their start-up lines. The lines are only held back, so a real
+    message still appears; the lock keeps two threads from restoring each other's descriptor.
+    """
+    with _STDERR_LOCK, tempfile.TemporaryFile() as held:
+        sys.stderr.flush()
+        saved = os.dup(2)
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
+            held.seek(0)
+            text = held.read().decode("utf-8", "replace")
+            kept = [line for line in text.splitlines(True) if not line.startswith(_NOISE)]
+            if kept and not everything:
+                os.write(2, "".join(kept).encode("utf-8"))
+
+
+def read_model_bytes(path: Path, size: int = -1) -> bytes:
+    """The first ``size`` bytes of a model file (all: -1), or ModelFileError."""
+    try:
+        with path.open("rb") as file:
+            return file.read(size)
+    except OSError as error:
+        raise ModelFileError(
+            str(path), error.strerror or "cannot be read", remedy="check the path"
+        ) from error
+
+
+def one_line(error: Exception) -> str:
+    """The first sentence of an engine's message, fit for a one-line error."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= 200 else text[:197] + "..."
