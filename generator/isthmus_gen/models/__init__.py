@@ -13,7 +13,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from isthmus.errors import ModelFileError, ModelLoadError
-from isthmus.interpreters import Engine, read_model_bytes
+from isthmus.interpreters import Engine
+from isthmus.optional import read_model_bytes
 from isthmus_gen.models.base import Halves, LoadedModel, resolve_cut
 from isthmus_gen.models.convert import saved_model_to_tflite
 from isthmus_gen.models.graph import ActivationInfo, Cut

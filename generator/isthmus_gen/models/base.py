@@ -41,7 +41,7 @@ class Halves:
 
     ``front_int8`` takes and gives int8, batch 1; None where only a float front can be made (a note
     says why). ``front_float`` is None for networks that are int8 from the start. ``back`` takes the
-    cut tensor: float32, or int8 for a full-int8 network (its TensorInfo holds scale and zero point).
+    cut tensor: float32, or int8 for a full-int8 network (scale and zero point are in the file).
     """
 
     front_int8: bytes | None
@@ -135,7 +135,9 @@ def resolve_cut(model: LoadedModel, name: str) -> Cut:
     cut = cuts[found[0]]
     if cut.legal:
         return cut
-    raise CutIllegalError("cut", f"{name!r} is no legal cut: {cut.reason}", remedy=_nearest(cuts, found[0]))
+    raise CutIllegalError(
+        "cut", f"{name!r} is no legal cut: {cut.reason}", remedy=_nearest(cuts, found[0])
+    )
 
 
 def _unknown(
@@ -163,7 +165,7 @@ def _nearest(cuts: Sequence[Cut], position: int) -> str:
         [f"{after[0]} (after)"] if after else []
     )
     if not found:
-        return "the model has no legal cut; export it with a fixed input shape and one output"
+        return "the model has no legal cut"
     return f"nearest legal cut: {' or '.join(found)}"
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from isthmus.errors import ModelLoadError, ModelOperatorError
-from isthmus.interpreters import one_line, quiet_import, quiet_stderr
+from isthmus.optional import one_line, quiet_import, quiet_stderr
 from isthmus_gen.models.flatbuffer import parse, write_part
 
 __all__ = ["keras_to_tflite", "quantize_tflite", "saved_model_to_tflite"]
@@ -103,11 +104,9 @@ def _converted(step: Callable[[], Any], where: str) -> bytes:
         with _quietly():
             return bytes(step())
     except _converter_errors() as error:
-        raise ModelOperatorError(
-            where,
-            f"the converter refuses it: {one_line(error)}",
-            remedy="cut before that operator (isthmus cuts MODEL lists the places)",
-        ) from error
+        named = re.search(r"(?:Custom|TF Select|Flex) ops: ([^\n]+)", str(error))
+        what = f"operator {named[1].strip()}" if named else one_line(error)
+        raise ModelOperatorError(where, f"the converter refuses it: {what}") from error
 
 
 def _lite() -> Any:
@@ -123,7 +122,14 @@ def _converter_errors(*more: type[Exception]) -> tuple[type[Exception], ...]:
 
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
-    """The converter prints to both streams and warns of TensorFlow's own future."""
-    with quiet_stderr(), contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+    """The converter prints to both streams and warns of TensorFlow's own future.
+
+    All of it is dropped: what matters of it comes again as the text of an exception.
+    """
+    with (
+        quiet_stderr(everything=True),
+        contextlib.redirect_stdout(io.StringIO()),
+        warnings.catch_warnings(),
+    ):
         warnings.simplefilter("ignore")
         yield

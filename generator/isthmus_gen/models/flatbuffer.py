@@ -7,6 +7,7 @@ whole, so both halves composed equal the whole in every element.
 from __future__ import annotations
 
 import importlib
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -122,19 +123,23 @@ def _operator(
 
 
 def _graph_tensors(subgraph: Any, live: Collection[int]) -> dict[int, GraphTensor]:
-    firsts: dict[str, int] = {}
-    for index in live:
-        for part in text(subgraph.tensors[index].name).split(";"):
-            firsts[part] = firsts.get(part, 0) + 1
+    """Tensors by index. A converter joins the names of fused operators by ';': the first part is
+    the tensor's name where no other tensor has it, and the others are aliases."""
+    full = {i: text(subgraph.tensors[i].name) or f"tensor:{i}" for i in live}
+    count = Counter(part for name in full.values() for part in {name, *name.split(";")})
     tensors: dict[int, GraphTensor] = {}
     for index in sorted(live):
+        known = [p for p in dict.fromkeys([*full[index].split(";"), full[index]]) if count[p] == 1]
+        name = known[0] if known else full[index]
         tensor = subgraph.tensors[index]
-        name = text(tensor.name) or f"tensor:{index}"
-        # A converter joins the names of fused operators by ';'. A part that is unique will do.
-        aliases = tuple(p for p in name.split(";") if p != name and firsts.get(p) == 1)
         shape = full_shape(tensor)
         tensors[index] = GraphTensor(
-            index, name, shape[1:], tensor_dtype(tensor), shape[0] if shape else 1, aliases
+            index,
+            name,
+            shape[1:],
+            tensor_dtype(tensor),
+            shape[0] if shape else 1,
+            tuple(p for p in known if p != name),
         )
     return tensors
 

@@ -189,7 +189,7 @@ def _refusal(
         if -1 in graph.tensors[index].shape:
             shape = ", ".join("?" if d < 0 else str(d) for d in graph.tensors[index].shape)
             name = graph.tensors[index].name
-            return f"dynamic shape: {name!r} is ({shape}); a device needs fixed sizes"
+            return f"dynamic shape: {name!r} is ({shape}); save the model with fixed sizes"
     for p in sorted(front):
         if graph.operators[p].refusal:
             return graph.operators[p].refusal
@@ -197,6 +197,8 @@ def _refusal(
     if others:
         names = ", ".join(repr(n) for n in others)
         return f"{len(crossing)} live tensors cross: {names} as well (a residual or parallel edge)"
+    if tensor.dtype == "uint8":
+        return "uint8 values (the quantisation of before 2019): convert the model again, to int8"
     if tensor.dtype not in ("float32", "int8"):
         return f"dtype {tensor.dtype}: only float32 and int8 tensors are coded"
     if tensor.batch not in (-1, 1):

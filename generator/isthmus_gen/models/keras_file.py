@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
+import tempfile
 import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
 
 from isthmus.errors import ModelLoadError
-from isthmus.interpreters import one_line, quiet_import, read_model_bytes
+from isthmus.optional import one_line, quiet_import, read_model_bytes
 
-__all__ = ["load_keras"]
+__all__ = ["keras_bytes", "load_keras"]
 
 _EXTRA = 'pip install "isthmus[generate]"'
 
@@ -45,6 +47,26 @@ def load_keras(path: Path) -> Any:
     except (ValueError, TypeError, KeyError, AttributeError, ImportError, OSError) as error:
         what, remedy = _reason(error, config)
         raise ModelLoadError(str(path), what, remedy=remedy) from error
+
+
+def keras_bytes(model: Any) -> bytes:
+    """A model as the bytes of a ``.keras`` file, the same for the same model.
+
+    A ``.keras`` file is a zip with a date of saving; here every date is the format's earliest.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.keras"
+        model.save(path)
+        with zipfile.ZipFile(path) as archive:
+            members = {name: archive.read(name) for name in sorted(archive.namelist())}
+    metadata = json.loads(members["metadata.json"])
+    metadata["date_saved"] = "1980-01-01@00:00:00"
+    members["metadata.json"] = json.dumps(metadata, sort_keys=True).encode("utf-8")
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for name, content in members.items():
+            archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), content)
+    return buffer.getvalue()
 
 
 def _config(path: Path) -> str:

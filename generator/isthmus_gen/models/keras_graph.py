@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from isthmus.errors import ModelLoadError
-from isthmus.interpreters import quiet_import
+from isthmus.optional import quiet_import
 from isthmus_gen.models.graph import LINEAR, RELU, ActivationInfo, Graph, GraphOperator, GraphTensor
 
 __all__ = ["KerasGraph", "flatten", "rebuild"]
@@ -74,7 +74,9 @@ def rebuild(whole: KerasGraph, start: int, end: int, batch: int | None, name: st
     """The part from tensor ``start`` to tensor ``end`` as a model of that batch size."""
     keras = quiet_import("keras", "")
     first = whole.tensors[start]
-    given = keras.Input(batch_shape=(batch, *first.shape[1:]), dtype=first.dtype, name="x")
+    # A picture given as uint8 is cast by the first layer in any case; int8 needs a float input.
+    dtype = "float32" if "int" in str(first.dtype) else first.dtype
+    given = keras.Input(batch_shape=(batch, *first.shape[1:]), dtype=dtype, name="x")
     known = {id(first): given}
     needed = whole.graph.front(end) - whole.graph.front(start)
 
@@ -120,10 +122,11 @@ def _trace(keras: Any, model: Any, given: Any, prefix: str, calls: list[Call], w
         calls.append(Call(operation, arguments, keywords, results, name))
         return result
 
-    inputs = keras.tree.pack_sequence_as(model.input, keras.tree.flatten(given))
-    return keras.models.clone_model(
-        model, input_tensors=inputs, clone_function=lambda layer: layer, call_function=call
-    ).output
+    # keras.models.clone_model offers this walk in public, but it builds a model of the result, and
+    # for a nested model that starts at an inner tensor this makes other symbolic tensors.
+    return model._run_through_graph(
+        keras.tree.flatten(given), operation_fn=lambda layer: layer, call_fn=call
+    )
 
 
 def _names(first: str, calls: Iterable[Call]) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from isthmus.errors import ModelOperatorError
 from isthmus_gen.models.base import (
     NO_REPRESENTATIVE,
     Floats,
@@ -18,7 +19,7 @@ from isthmus_gen.models.base import (
 )
 from isthmus_gen.models.convert import keras_to_tflite
 from isthmus_gen.models.graph import Cut
-from isthmus_gen.models.keras_file import load_keras
+from isthmus_gen.models.keras_file import keras_bytes, load_keras
 from isthmus_gen.models.keras_graph import flatten, rebuild
 
 __all__ = ["KerasFileModel"]
@@ -75,22 +76,48 @@ class KerasFileModel(LoadedModel):
         self, cut: Cut | str, representative: Iterable[npt.NDArray[Any]] | None = None
     ) -> Halves:
         place = self._legal(cut)
-        first = self.graph.tensors[self.graph.input].name
-        front = self.part(self.graph.input, place.index, 1, "front")
-        notes: tuple[str, ...] = ()
-        int8 = None
-        if representative is None:
-            notes = (NO_REPRESENTATIVE,)
-        else:
-            inputs = check_representative(representative, self.input_shape)
-            int8 = keras_to_tflite(
-                front, input_name=first, output_name=place.name, representative=inputs
-            )
+        inputs = None
+        notes: tuple[str, ...] = (NO_REPRESENTATIVE,)
+        if representative is not None:
+            inputs, notes = check_representative(representative, self.input_shape), ()
+        try:
+            int8 = self._front(place, inputs) if inputs else None
+            front_float = self._front(place, None)
+        except ModelOperatorError as error:
+            raise ModelOperatorError(
+                "cut", f"{place.name!r}: {error.what}", remedy=self._earlier(place, inputs)
+            ) from error
         back = self.part(place.index, self.graph.output, None, "back")
         result = self.graph.tensors[self.graph.output].name
-        return Halves(
-            int8,
-            keras_to_tflite(front, input_name=first, output_name=place.name),
-            keras_to_tflite(back, input_name=place.name, output_name=result),
-            notes=notes,
+        try:
+            content = keras_to_tflite(back, input_name=place.name, output_name=result)
+        except ModelOperatorError as error:
+            notes += (f"the back half stays a Keras model: {error.what}",)
+            return Halves(int8, front_float, keras_bytes(back), ".keras", notes)
+        return Halves(int8, front_float, content, notes=notes)
+
+    def _front(self, cut: Cut, inputs: list[Floats] | None) -> bytes:
+        return keras_to_tflite(
+            self.part(self.graph.input, cut.index, 1, "front"),
+            input_name=self.graph.tensors[self.graph.input].name,
+            output_name=cut.name,
+            representative=inputs,
         )
+
+    def _earlier(self, cut: Cut, inputs: list[Floats] | None) -> str:
+        """The last legal cut before ``cut`` whose front half the converter takes, as a remedy.
+
+        Fronts grow from cut to cut, so once one is refused all later ones are: bisection.
+        """
+        before = [c for c in self.cuts() if c.legal and c.index < cut.index]
+        works, fails = 0, len(before)  # before[:works] convert, before[fails:] do not
+        while works < fails:
+            middle = (works + fails) // 2
+            try:
+                self._front(before[middle], inputs)
+                works = middle + 1
+            except ModelOperatorError:
+                fails = middle
+        if works == 0:
+            return "no earlier cut works; replace that operator"
+        return f"nearest legal cut: {before[works - 1].name} (before)"
