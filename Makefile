@@ -1,0 +1,66 @@
+# Isthmus: `make help` lists what there is. Nothing but Python 3.11 to 3.13 is needed to start.
+
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+VENV := .venv
+BIN := $(VENV)/bin
+
+# TensorFlow: notices off, and the same rounding on every processor.
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+export TF_ENABLE_ONEDNN_OPTS ?= 0
+export MPLBACKEND ?= Agg
+export PYTHONUNBUFFERED = 1
+
+# Test processes at a time, and further words for pytest: make test JOBS=4 PYTEST="-k codec"
+JOBS ?= 2
+PYTEST ?=
+
+C_SOURCES := $(sort $(wildcard templates/*/*.c templates/*/*.h host/isthmus/native/*.c host/isthmus/native/*.h))
+
+.PHONY: help demo test check format bench digits lock tools venv clean
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
+
+demo: $(VENV)/.demo.stamp ## set up .venv (pip packages only) and run the main job on the digits
+	$(BIN)/isthmus demo
+
+test: venv tools check ## set up .venv and the system tools, then every check and test
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(PYTEST)
+
+check: venv ## formatters, linters and types, as CI runs them
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(if $(C_SOURCES),$(BIN)/clang-format --dry-run -Werror $(C_SOURCES))
+
+format: venv ## let the formatters rewrite the sources
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(if $(C_SOURCES),$(BIN)/clang-format -i $(C_SOURCES))
+
+bench: venv ## measure everything again and write benchmarks/RESULTS.md
+	$(BIN)/python benchmarks/run.py
+
+digits: venv ## train the embedded digits network again
+	$(BIN)/python examples/digits/train.py
+
+lock: ## resolve the dependencies again (UPGRADE=1 takes newer versions)
+	sh tools/lock.sh
+
+tools: ## install the system tools of the tests where that can be done
+	@sh tools/system_tools.sh
+
+venv: $(VENV)/.dev.stamp ## set up .venv with the test extras
+
+$(VENV)/.demo.stamp: requirements/demo.lock pyproject.toml
+	@sh tools/make_venv.sh requirements/demo.lock
+	@touch $@
+
+$(VENV)/.dev.stamp: requirements/dev.lock pyproject.toml
+	@sh tools/make_venv.sh requirements/dev.lock
+	@touch $@
+
+clean: ## remove .venv and everything that was made
+	rm -rf $(VENV) build dist demo-out .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find host generator tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} +
