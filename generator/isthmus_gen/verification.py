@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from isthmus.bundle import Bundle
-from isthmus.codec.reference import encode_frame
+from isthmus.codec.reference import encode_frame, rung_of
 from isthmus.errors import BundleFormatError, OptionError
 from isthmus_gen.data import Preprocessing, load_data
 from isthmus_gen.golden import run_golden
@@ -47,6 +47,7 @@ def verify_bundle(
     *,
     data: Path | None = None,
     count: int = 8,
+    rung: int = 0,
     work_dir: Path | None = None,
     progress: Progress = no_progress,
 ) -> list[TargetResult]:
@@ -58,22 +59,27 @@ def verify_bundle(
     """
     bundle.check()
     chosen = [load_target(name) for name in targets or [_own_target(bundle)]]
-    references = make_references(bundle, data, count, progress)
+    references = make_references(bundle, data, count, rung, progress)
     with tempfile.TemporaryDirectory(prefix="isthmus-verify-") as name:
         work = work_dir or Path(name)
         return [
-            _verify_one(bundle, target, references, work / target.name, progress)
+            _verify_one(bundle, target, references, rung, work, progress)
             for target in chosen
         ]
 
 
 def make_references(
-    bundle: Bundle, data: Path | None, count: int, progress: Progress = no_progress
+    bundle: Bundle,
+    data: Path | None,
+    count: int,
+    rung: int = 0,
+    progress: Progress = no_progress,
 ) -> References:
-    """The inputs of a verification, their golden tensors and reference frames (rung 0)."""
+    """The inputs of a verification, their golden tensors and reference frames of one rung."""
     if not 1 <= count <= 4096:
         raise OptionError("--inputs", f"is {count}", allowed="1..4096")
     profile = bundle.profile
+    rung_of(profile, rung)
     inputs = _inputs(bundle, data, count)
     front = bundle.read(profile.extra["front"]["file"])
     tensors = run_golden(
@@ -84,7 +90,7 @@ def make_references(
     )
     frames = []
     for index, tensor in enumerate(tensors):
-        frames.append(encode_frame(profile, 0, index & 0xFFFF, tensor))
+        frames.append(encode_frame(profile, rung, index & 0xFFFF, tensor))
         progress("reference codec", index + 1, len(tensors))
     return References(inputs, tensors, frames)
 
@@ -134,7 +140,12 @@ def _own_target(bundle: Bundle) -> str:
 
 
 def _verify_one(
-    bundle: Bundle, target: Target, references: References, work: Path, progress: Progress
+    bundle: Bundle,
+    target: Target,
+    references: References,
+    rung: int,
+    work: Path,
+    progress: Progress,
 ) -> TargetResult:
     floats = bundle.profile.tensor.dtype != "int8"
     inputs = references.tensors if floats else references.inputs
@@ -146,5 +157,6 @@ def _verify_one(
         references.tensors.reshape(count, -1),
         references.frames,
         work,
-        progress=lambda done, total: progress(f"running on {target.name}", done, total),
+        progress=progress,
+        rungs=rung,
     )

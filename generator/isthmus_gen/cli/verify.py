@@ -28,6 +28,7 @@ def verify(
     ] = None,
     data: Annotated[Path | None, typer.Option(help="Inputs to use, .npz.")] = None,
     inputs: Annotated[int, typer.Option(help="How many inputs.")] = 8,
+    rung: Annotated[int, typer.Option(help="Rung of the ladder to encode with.")] = 0,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Build the firmware, run it natively or emulated, compare every stage with the reference.
@@ -38,7 +39,9 @@ def verify(
 
     opened = Bundle.open(bundle)
     with progress_bar() as progress:
-        results = verify_bundle(opened, target or [], data=data, count=inputs, progress=progress)
+        results = verify_bundle(
+            opened, target or [], data=data, count=inputs, rung=rung, progress=progress
+        )
     rows = [result.as_dict() for result in results]
     Output(json).result({"targets": rows}, lambda console: show_targets(console, rows))
     bad = [row["name"] for row in rows if row["mismatches_front"] or row["mismatches_bytes"]]
@@ -71,9 +74,10 @@ def show_targets(console: Console, rows: Sequence[dict[str, Any]]) -> None:
         for row in rows
     ]
     columns = [
-        ("target", "left"), ("inputs", "right"), ("front diffs", "right"), ("byte diffs", "right"),
-        ("front instr.", "right"), ("encode instr./el.", "right"), ("flash", "right"),
-        ("RAM", "right"), ("stack", "right"),
+        ("target", "left"), ("inputs", "right"), ("front\ndiffs", "right"),
+        ("byte\ndiffs", "right"), ("front\ninstructions", "right"),
+        ("encode instr.\nan element", "right"), ("flash\nbytes", "right"),
+        ("RAM\nbytes", "right"), ("stack\nbytes", "right"),
     ]  # fmt: skip
     console.print(table("", columns, cells))
     for row in rows:

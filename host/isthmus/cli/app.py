@@ -11,7 +11,6 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import entry_points
 
-import click
 import typer
 
 from isthmus import __version__
@@ -20,13 +19,16 @@ from isthmus.errors import IsthmusError, OptionError
 
 __all__ = ["make_app", "run"]
 
+# typer carries a click of its own and names its base exception nowhere; BadParameter is public,
+# and its ancestors are UsageError and the base
+_CommandError = typer.BadParameter.__mro__[2]
+
 
 def make_app() -> typer.Typer:
     """The typer application with every installed command."""
     app = typer.Typer(
         name="isthmus",
         help="Cut a trained network at one tensor: firmware in front, a host behind.",
-        no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
@@ -34,11 +36,15 @@ def make_app() -> typer.Typer:
 
     @app.callback(invoke_without_command=True)
     def root(
+        context: typer.Context,
         version: bool = typer.Option(False, "--version", help="Print the version and exit."),
     ) -> None:
         if version:
             typer.echo(__version__)
             raise typer.Exit
+        if context.invoked_subcommand is None:
+            typer.echo(context.get_help())
+            raise typer.Exit(2)
 
     frames.register(app)
     for point in sorted(entry_points(group="isthmus.commands"), key=lambda entry: entry.name):
@@ -57,23 +63,29 @@ def run(arguments: Sequence[str]) -> int:
         result = command.main(args=list(arguments), prog_name="isthmus", standalone_mode=False)
     except IsthmusError as error:
         return _report(error, as_json)
-    except click.exceptions.NoArgsIsHelpError as error:
-        sys.stdout.write(error.format_message() + "\n")
-        return 2
-    except click.ClickException as error:
-        where = getattr(error, "ctx", None)
-        path = where.command_path if where is not None else "isthmus"
-        return _report(
-            OptionError(path, _one_line(error.format_message()), remedy=f"see `{path} --help`"),
-            as_json,
-        )
-    except (click.Abort, KeyboardInterrupt):
+    except _CommandError as error:
+        return _report(_usage_error(error), as_json)
+    except typer.Exit as done:
+        return done.exit_code
+    except (typer.Abort, KeyboardInterrupt):
         sys.stderr.write("interrupted\n")
         return 130
     except BrokenPipeError:
         sys.stderr.close()
         return 141
     return result if isinstance(result, int) else 0
+
+
+def _usage_error(error: BaseException) -> OptionError:
+    """The command line's own complaint as one of ours."""
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "isthmus"
+    message = getattr(error, "message", "") or str(error)
+    text = error.format_message() if isinstance(error, typer.BadParameter) else message
+    missing = getattr(error, "param", None)
+    if not text.strip() and missing is not None:
+        text = f"missing {missing.name}"
+    return OptionError(path, _one_line(text), remedy=f"see `{path} --help`")
 
 
 def _report(error: IsthmusError, as_json: bool) -> int:

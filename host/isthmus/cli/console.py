@@ -19,7 +19,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-__all__ = ["Output", "progress_bar"]
+__all__ = ["Output", "progress_bar", "table"]
+
+_WIDE = 140
 
 
 class Output:
@@ -27,7 +29,9 @@ class Output:
 
     def __init__(self, as_json: bool) -> None:
         self.as_json = as_json
-        self._console = Console(soft_wrap=False)
+        terminal = sys.stdout.isatty()
+        # a file or a pipe has no width of its own; do not cut tables to a terminal's
+        self._console = Console(width=None if terminal else _WIDE, highlight=False)
 
     def result(self, data: dict[str, Any], show: Callable[[Console], None]) -> None:
         """``data`` as JSON with ``--json``, else whatever ``show`` prints."""
