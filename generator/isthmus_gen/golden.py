@@ -56,9 +56,7 @@ def run_golden(
 def _operators(tflite: bytes) -> set[str]:
     schema = tflite_schema()
     model = schema.ModelT.InitFromPackedBuf(tflite, 0)
-    names = {
-        value: name for name, value in vars(schema.BuiltinOperator).items() if name.isupper()
-    }
+    names = {value: name for name, value in vars(schema.BuiltinOperator).items() if name.isupper()}
     used = {op.opcodeIndex for op in model.subgraphs[0].operators}
     codes = [
         max(model.operatorCodes[i].builtinCode, model.operatorCodes[i].deprecatedBuiltinCode)

@@ -72,7 +72,9 @@ def parse_levels(text: str) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
-        raise OptionError("--levels", f"is {text!r}", allowed="N or N,N,... with N 2..256") from None
+        raise OptionError(
+            "--levels", f"is {text!r}", allowed="N or N,N,... with N 2..256"
+        ) from None
 
 
 def make_options(values: Mapping[str, Any]) -> GenerateOptions:

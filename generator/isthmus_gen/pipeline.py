@@ -145,9 +145,7 @@ def _tensor_spec(cut: Cut, plan: FrontPlan | None) -> TensorSpec:
         raise CutIllegalError(
             f"cut {cut.name}", f"becomes {plan.output_shape} in int8", allowed=str(cut.shape)
         )
-    return TensorSpec(
-        cut.name, tuple(cut.shape), "int8", plan.output_scale, plan.output_zero_point
-    )
+    return TensorSpec(cut.name, tuple(cut.shape), "int8", plan.output_scale, plan.output_zero_point)
 
 
 def _extra(
@@ -202,12 +200,10 @@ def _bundle_files(
         files[f"firmware/{name}"] = content
     progress("writing vectors", 0, 1)
     x = data.batches(options.vectors).__next__()[0]
-    if plan is not None:
-        inputs = quantise_inputs(profile, x, preprocessing)
-        tensors = run_golden(files[front], inputs, options.rounding)
-    else:
-        inputs = preprocessing.apply(x)
-        tensors = run_golden(files[front], inputs, options.rounding)
+    inputs: npt.NDArray[Any] = (
+        preprocessing.apply(x) if plan is None else quantise_inputs(profile, x, preprocessing)
+    )
+    tensors = run_golden(files[front], inputs, options.rounding)
     files.update(make_vectors(profile, inputs, tensors))
     progress("writing vectors", 1, 1)
     return files
@@ -275,9 +271,7 @@ def _report(
         out["arena_bytes"] = plan.arena_bytes
         out["arena_lower_bound_bytes"] = plan.arena_lower_bound
         out["constant_bytes"] = plan.constant_bytes
-        out["layers"] = [
-            {"operator": layer.operator, "macs": layer.macs} for layer in plan.layers
-        ]
+        out["layers"] = [{"operator": layer.operator, "macs": layer.macs} for layer in plan.layers]
     return out
 
 

@@ -62,10 +62,7 @@ def verify_bundle(
     references = make_references(bundle, data, count, rung, progress)
     with tempfile.TemporaryDirectory(prefix="isthmus-verify-") as name:
         work = work_dir or Path(name)
-        return [
-            _verify_one(bundle, target, references, rung, work, progress)
-            for target in chosen
-        ]
+        return [_verify_one(bundle, target, references, rung, work, progress) for target in chosen]
 
 
 def make_references(
@@ -114,7 +111,7 @@ def _inputs(bundle: Bundle, data: Path | None, count: int) -> npt.NDArray[Any]:
     size = (count - len(kept), *shape)
     if floats:
         low, high = (float(kept.min()), float(kept.max())) if len(kept) else (0.0, 1.0)
-        more = rng.uniform(low, high, size).astype(np.float32)
+        more: npt.NDArray[Any] = rng.uniform(low, high, size).astype(np.float32)
     else:
         more = rng.integers(-128, 128, size, dtype=np.int8)
     return np.concatenate([kept, more])
@@ -125,7 +122,11 @@ def _vector_inputs(
 ) -> npt.NDArray[Any]:
     """The inputs of the bundle's vectors, [n, *shape]."""
     names = sorted(
-        (name for name in bundle.files if name.startswith("vectors/") and name.endswith("_input.bin")),
+        (
+            name
+            for name in bundle.files
+            if name.startswith("vectors/") and name.endswith("_input.bin")
+        ),
         key=lambda name: int(name[len("vectors/") :].split("_")[0]),
     )
     arrays = [np.frombuffer(bundle.read(name), dtype=dtype).reshape(shape) for name in names]

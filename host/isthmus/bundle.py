@@ -1,12 +1,12 @@
 """A bundle on disk: the directory that ``isthmus generate`` writes.
 
-    profile.json    the contract (isthmus.profile), canonical JSON
-    manifest.json   the profile's digest and a SHA-256 of every other file
-    front.tflite    the int8 front half (front_float.tflite where the device runs floats)
-    back.*          the back half
-    firmware/       the C tree
-    vectors/        inputs, tensors, levels, frames and final states for bring-up
-    report.json     how it was made
+profile.json    the contract (isthmus.profile), canonical JSON
+manifest.json   the profile's digest and a SHA-256 of every other file
+front.tflite    the int8 front half (front_float.tflite where the device runs floats)
+back.*          the back half
+firmware/       the C tree
+vectors/        inputs, tensors, levels, frames and final states for bring-up
+report.json     how it was made
 """
 
 from __future__ import annotations

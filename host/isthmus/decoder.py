@@ -124,9 +124,7 @@ class Decoder:
         results = self.codec.decode_batch(frames)
         return [r if isinstance(r, FrameError) else self._finish(r) for r in results]
 
-    def encode(
-        self, tensor: npt.NDArray[Any], *, rung: int = 0, sequence: int = 0
-    ) -> bytes:
+    def encode(self, tensor: npt.NDArray[Any], *, rung: int = 0, sequence: int = 0) -> bytes:
         """The frame the firmware would send for ``tensor`` (int8, int16 or float32)."""
         return self.codec.encode(rung, sequence, tensor)
 

@@ -8,6 +8,7 @@ all of it goes into every checksum, so a frame of another profile is refused, ne
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import math
 from collections.abc import Mapping
@@ -299,7 +300,7 @@ def _read_tensor(read: _Reader) -> TensorSpec:
 
 
 def _nondecreasing(read: _Reader, key: str, values: tuple[float, ...] | tuple[int, ...]) -> None:
-    if any(b < a for a, b in zip(values, values[1:], strict=False)):
+    if any(b < a for a, b in itertools.pairwise(values)):
         raise BundleFormatError(f"{read.path}.{key}", "falls somewhere", allowed="nondecreasing")
 
 
@@ -313,7 +314,9 @@ def _read_table(read: _Reader, levels: int) -> bytes | None:
         table = b""
     if len(table) != 256 or max(table) >= levels:
         raise BundleFormatError(
-            f"{read.path}.table_i8", "is not a table of levels", allowed="256 bytes in hex, each < N"
+            f"{read.path}.table_i8",
+            "is not a table of levels",
+            allowed="256 bytes in hex, each < N",
         )
     return table
 

@@ -201,8 +201,8 @@ isth_status isth_decode_levels(const isth_profile *profile, const uint8_t *frame
         if (level_count - done < count) {
             return ISTH_E_BUFFER;
         }
-        status = isth_slice_decode(profile, info, frame + at, contexts, context_count,
-                                   levels + done);
+        status =
+            isth_slice_decode(profile, info, frame + at, contexts, context_count, levels + done);
         if (status != ISTH_OK) {
             return status;
         }

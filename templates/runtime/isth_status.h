@@ -22,9 +22,9 @@ typedef enum isth_status {
     ISTH_E_LEVEL = 11,        /* a decoded level is not below the rung's number of levels */
     ISTH_E_SEQUENCE = 12,     /* slices of different sequence numbers or rungs in one frame */
     ISTH_E_MISSING_SLICE = 13, /* a slice of the frame is missing */
-    ISTH_E_BUFFER = 14,       /* the output does not fit the buffer; the size needed is returned */
-    ISTH_E_STATE = 15,        /* the call does not fit the encoder's state */
-    ISTH_E_ARGUMENT = 16      /* an argument is out of its range */
+    ISTH_E_BUFFER = 14, /* the output does not fit the buffer; the size needed is returned */
+    ISTH_E_STATE = 15, /* the call does not fit the encoder's state */
+    ISTH_E_ARGUMENT = 16 /* an argument is out of its range */
 } isth_status;
 
 #endif /* ISTH_STATUS_H */

@@ -177,29 +177,26 @@ def targets(json: JsonOption = False) -> None:
     from isthmus_gen.targets import list_targets, load_target
 
     loaded = [load_target(name) for name in list_targets()]
-    data = {
-        "targets": [
-            {
-                "name": target.name,
-                "title": target.title,
-                "core": target.core,
-                "flash_bytes": None if target.memory is None else target.memory.flash_bytes,
-                "ram_bytes": None if target.memory is None else target.memory.ram_bytes,
-                "stack_bytes": None if target.memory is None else target.memory.stack_bytes,
-            }
-            for target in loaded
-        ]
-    }
+    rows: list[dict[str, Any]] = [
+        {
+            "name": target.name,
+            "title": target.title,
+            "core": target.core,
+            "flash_bytes": None if target.memory is None else target.memory.flash_bytes,
+            "ram_bytes": None if target.memory is None else target.memory.ram_bytes,
+            "stack_bytes": None if target.memory is None else target.memory.stack_bytes,
+        }
+        for target in loaded
+    ]
 
     def show(console: Console) -> None:
         def size(value: int | None) -> str:
             return "-" if value is None else f"{value // 1024:,} KB"
 
         cells = [
-            (t["name"], t["title"], size(t["flash_bytes"]), size(t["ram_bytes"]))
-            for t in data["targets"]
+            (t["name"], t["title"], size(t["flash_bytes"]), size(t["ram_bytes"])) for t in rows
         ]
         columns = [("target", "left"), ("what", "left"), ("flash", "right"), ("RAM", "right")]
         console.print(table("", columns, cells))
 
-    Output(json).result(data, show)
+    Output(json).result({"targets": rows}, show)

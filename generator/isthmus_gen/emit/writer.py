@@ -30,9 +30,7 @@ def check_writable(path: Path) -> None:
     while not existing.exists():
         existing = existing.parent
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-        raise OutputError(
-            str(path), f"{existing} cannot be written", remedy="choose another --out"
-        )
+        raise OutputError(str(path), f"{existing} cannot be written", remedy="choose another --out")
 
 
 def write_directory(path: Path, files: Mapping[str, bytes]) -> None:
@@ -59,7 +57,9 @@ def write_directory(path: Path, files: Mapping[str, bytes]) -> None:
         _swap(aside, target)
     except OSError as error:
         raise OutputError(
-            str(path), f"cannot be written ({error.strerror})", remedy="free space or choose another"
+            str(path),
+            f"cannot be written ({error.strerror})",
+            remedy="free space or choose another",
         ) from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
@@ -68,15 +68,15 @@ def write_directory(path: Path, files: Mapping[str, bytes]) -> None:
 def _swap(aside: Path, target: Path) -> None:
     """Puts ``aside`` in the place of ``target``; puts the old one back if that fails."""
     if not target.exists():
-        os.rename(aside, target)
+        aside.rename(target)
         return
     old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
     try:
-        os.rename(target, old / "bundle")
+        target.rename(old / "bundle")
         try:
-            os.rename(aside, target)
+            aside.rename(target)
         except OSError:
-            os.rename(old / "bundle", target)
+            (old / "bundle").rename(target)
             raise
     finally:
         shutil.rmtree(old, ignore_errors=True)

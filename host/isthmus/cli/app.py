@@ -21,7 +21,7 @@ __all__ = ["make_app", "run"]
 
 # typer carries a click of its own and names its base exception nowhere; BadParameter is public,
 # and its ancestors are UsageError and the base
-_CommandError = typer.BadParameter.__mro__[2]
+_CommandError: type[BaseException] = typer.BadParameter.__mro__[2]
 
 
 def make_app() -> typer.Typer:

@@ -1,10 +1,10 @@
 """What every command shares: results, errors, progress bars, exit codes.
 
-    0  done
-    1  the firmware and the reference differ, or a check failed
-    2  the command line itself is wrong
-    3  bad input: a file, a model, data, a frame, a target
-    4  something that is needed is not installed
+0  done
+1  the firmware and the reference differ, or a check failed
+2  the command line itself is wrong
+3  bad input: a file, a model, data, a frame, a target
+4  something that is needed is not installed
 """
 
 from __future__ import annotations

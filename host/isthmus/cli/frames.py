@@ -138,7 +138,7 @@ def _read(path: Path) -> bytes:
 
 def _read_tensors(path: Path, shape: tuple[int, ...]) -> npt.NDArray[Any]:
     try:
-        array = np.load(path, allow_pickle=False)
+        array: npt.NDArray[Any] = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise DataFileError(
             str(path), f"cannot be read as .npy ({error})", remedy="write it with numpy.save"
@@ -170,10 +170,10 @@ def _write(path: Path, data: bytes) -> None:
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(data)
-            os.chmod(name, 0o644)
-            os.replace(name, path)
+            Path(name).chmod(0o644)
+            Path(name).replace(path)
         except OSError:
-            os.unlink(name)
+            Path(name).unlink()
             raise
     except OSError as error:
         raise OutputError(

@@ -68,7 +68,7 @@ class Writer:
         return FinalState(self.low, self.range, len(self._bytes))
 
     def finish(self) -> bytes:
-        """Flushes and returns the payload: as few bytes as tell the interval from all others."""
+        """Flushes and returns the payload: the fewest bytes that stay in the interval."""
         if self.low != 0:
             if (1 << 32) - self.low < self.range:
                 self._carry()

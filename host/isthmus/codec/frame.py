@@ -1,13 +1,13 @@
 """Headers, lengths and checksums (BITSTREAM.md, 3).
 
-    byte   0      version (4 bits) | flags (4 bits): bit 0 sliced, bits 1..3 zero
-    byte   1      rung (3 bits) | payload length, bits 16..20
-    bytes  2..3   payload length, bits 0..15
-    bytes  4..5   first two bytes of the profile's digest
-    bytes  6..7   sequence
-    bytes  8..11  CRC-32 over the whole digest, bytes 0..7, the bytes after 11, the payload
-    byte  12      slice            (sliced frames only)
-    byte  13      slices - 1       (sliced frames only)
+byte   0      version (4 bits) | flags (4 bits): bit 0 sliced, bits 1..3 zero
+byte   1      rung (3 bits) | payload length, bits 16..20
+bytes  2..3   payload length, bits 0..15
+bytes  4..5   first two bytes of the profile's digest
+bytes  6..7   sequence
+bytes  8..11  CRC-32 over the whole digest, bytes 0..7, the bytes after 11, the payload
+byte  12      slice            (sliced frames only)
+byte  13      slices - 1       (sliced frames only)
 """
 
 from __future__ import annotations

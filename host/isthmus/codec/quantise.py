@@ -30,9 +30,7 @@ def float32_keys(values: npt.ArrayLike) -> npt.NDArray[np.uint32]:
     return np.where(sign, ~bits, bits | np.uint32(0x80000000)).astype(np.uint32)
 
 
-def levels_of(
-    profile: Profile, rung: Rung, tensor: npt.NDArray[Any]
-) -> npt.NDArray[np.uint8]:
+def levels_of(profile: Profile, rung: Rung, tensor: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     """The levels of a tensor of the profile's shape, flattened, uint8 [elements].
 
     ``tensor`` is int8, int16 or float32; DataDtypeError where the profile has no tables for its
@@ -45,7 +43,8 @@ def levels_of(
     flat = np.ascontiguousarray(tensor).reshape(-1)
     if flat.dtype == np.int8 and rung.table_i8 is not None:
         table = np.frombuffer(rung.table_i8, dtype=np.uint8)
-        return table[flat.view(np.uint8) ^ np.uint8(0x80)]
+        found: npt.NDArray[np.uint8] = table[flat.view(np.uint8) ^ np.uint8(0x80)]
+        return found
     if flat.dtype == np.int16 and rung.thresholds_i16 is not None:
         steps = np.asarray(rung.thresholds_i16, dtype=np.int32)
         return np.searchsorted(steps, flat.astype(np.int32), side="right").astype(np.uint8)

@@ -108,9 +108,7 @@ def encode_levels(
     return b"".join(out)
 
 
-def encode_frame(
-    profile: Profile, rung: int, sequence: int, tensor: npt.NDArray[Any]
-) -> bytes:
+def encode_frame(profile: Profile, rung: int, sequence: int, tensor: npt.NDArray[Any]) -> bytes:
     """The frame for a tensor of the profile's shape (int8, int16 or float32)."""
     return encode_levels(
         profile, rung, sequence, levels_of(profile, rung_of(profile, rung), tensor)

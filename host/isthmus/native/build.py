@@ -90,10 +90,10 @@ def compile_shared(
     arguments += [*(str(path) for path in sources), "-o", name]
     run = subprocess.run(arguments, capture_output=True, text=True, check=False)
     if run.returncode != 0:
-        os.unlink(name)
+        Path(name).unlink()
         first = next((line for line in run.stderr.splitlines() if "error" in line), run.stderr)
         raise BuildError(sources[0].name, first.strip() or "the compiler failed")
-    os.replace(name, final)
+    Path(name).replace(final)
     return final
 
 
@@ -124,8 +124,6 @@ def load_library() -> tuple[Any, Any]:
     library = compile_shared(sources, [runtime, own], [*headers, own / "isth_host.h"])
     ffi = cffi.FFI()
     ffi.cdef(
-        _declarations(
-            runtime / "isth_status.h", runtime / "isth_codec.h", own / "isth_host.h"
-        )
+        _declarations(runtime / "isth_status.h", runtime / "isth_codec.h", own / "isth_host.h")
     )
     return ffi, ffi.dlopen(str(library))

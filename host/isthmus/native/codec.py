@@ -46,7 +46,9 @@ class NativeCodec:
         kind = _PUSH.get(str(tensor.dtype))
         if kind is None or not self._has_tables(rung_of(self.profile, rung), kind):
             raise DataDtypeError(
-                "tensor", f"has dtype {tensor.dtype}", allowed=f"{self.profile.tensor.dtype} or float32"
+                "tensor",
+                f"has dtype {tensor.dtype}",
+                allowed=f"{self.profile.tensor.dtype} or float32",
             )
         return self._encode(kind, rung, sequence, np.ascontiguousarray(tensor))
 

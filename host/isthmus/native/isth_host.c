@@ -19,8 +19,7 @@ size_t isth_host_decode_batch(const isth_profile *profile, const uint8_t *data,
         size_t size = offsets[i + 1u] - offsets[i];
 
         statuses[i] = (int32_t)isth_decode_levels(profile, frame, size, contexts, context_count,
-                                                  levels + i * level_count, level_count,
-                                                  &infos[i]);
+                                                  levels + i * level_count, level_count, &infos[i]);
         failures += statuses[i] != ISTH_OK ? 1u : 0u;
     }
     return failures;
