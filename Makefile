@@ -15,9 +15,10 @@ export PYTHONUNBUFFERED = 1
 JOBS ?= 2
 PYTEST ?=
 
-C_SOURCES := $(sort $(wildcard templates/*/*.c templates/*/*.h host/isthmus/native/*.c host/isthmus/native/*.h))
+C_SOURCES := $(shell find templates host -name '*.[ch]' | sort)
 
 .PHONY: help demo test check format bench digits lock tools venv clean
+.PHONY: check-ruff check-format check-types check-c
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
@@ -28,16 +29,24 @@ demo: $(VENV)/.demo.stamp ## set up .venv (pip packages only) and run the main j
 test: venv tools check ## set up .venv and the system tools, then every check and test
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(PYTEST)
 
-check: venv ## formatters, linters and types, as CI runs them
+check: check-ruff check-format check-types check-c ## formatters, linters and types, as CI runs them
+
+check-ruff: venv
 	$(BIN)/ruff check .
+
+check-format: venv
 	$(BIN)/ruff format --check .
+
+check-types: venv
 	$(BIN)/mypy
-	$(if $(C_SOURCES),$(BIN)/clang-format --dry-run -Werror $(C_SOURCES))
+
+check-c: venv
+	$(BIN)/clang-format --dry-run -Werror $(C_SOURCES)
 
 format: venv ## let the formatters rewrite the sources
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-	$(if $(C_SOURCES),$(BIN)/clang-format -i $(C_SOURCES))
+	$(BIN)/clang-format -i $(C_SOURCES)
 
 bench: venv ## measure everything again and write benchmarks/RESULTS.md
 	$(BIN)/python benchmarks/run.py

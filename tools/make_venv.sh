@@ -11,16 +11,17 @@ say() { echo "isthmus: $*"; }
 if ! [ -x .venv/bin/python ]; then
     python=$(sh tools/find_python.sh)
     say "making .venv with $("$python" --version)"
-    if ! "$python" -m venv .venv </dev/null >.venv.log 2>&1; then
+    log=$(mktemp)
+    trap 'rm -f "$log"' EXIT
+    if ! "$python" -m venv .venv </dev/null >"$log" 2>&1; then
         # Debian and Ubuntu pack the venv module apart from Python.
         if ! sh tools/apt_install.sh python3-venv || ! "$python" -m venv --clear .venv </dev/null; then
-            cat .venv.log >&2
+            cat "$log" >&2
             say "python -m venv does not work here (on Debian: apt-get install python3-venv)" >&2
-            rm -rf .venv .venv.log
+            rm -rf .venv
             exit 1
         fi
     fi
-    rm -f .venv.log
 fi
 
 pip() { .venv/bin/python -m pip --disable-pip-version-check --quiet "$@" </dev/null; }

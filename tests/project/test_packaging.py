@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -74,7 +75,7 @@ def test_wheel_names_licence_command_and_extras(wheel: Path) -> None:
     assert "isthmus = isthmus.cli:main" in points
     assert "[isthmus.commands]" in points
     core = [
-        line.removeprefix("Requires-Dist: ").partition(">")[0]
+        re.match(r"[\w-]+", line.removeprefix("Requires-Dist: "))[0]  # type: ignore[index]
         for line in metadata.splitlines()
         if line.startswith("Requires-Dist: ") and "extra ==" not in line
     ]
