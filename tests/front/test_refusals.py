@@ -1,0 +1,90 @@
+"""What cannot be generated is refused with the operator's name, its place and what to do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from isthmus.errors import ModelLoadError, ModelOperatorError, OptionError
+from isthmus_gen.front import plan_front, unsupported_operators
+
+
+def _relu_then(new_model: Any, name: str, **tensor: Any) -> bytes:
+    model = new_model()
+    x = model.tensor((1, 4, 4, 2), 0.1, 0)
+    middle = model.tensor((1, 4, 4, 2), 0.1, 0, name="block/out")
+    y = model.tensor((1, 4, 4, 2), **({"scale": 0.1} | tensor))
+    model.operator("RELU", [x], [middle])
+    model.operator(name, [middle], [y])
+    return bytes(model.build([x], [y]))
+
+
+def test_unknown_operator_is_named_with_the_nearest_cut(new_model: Any) -> None:
+    tflite = _relu_then(new_model, "ELU")
+    with pytest.raises(ModelOperatorError) as caught:
+        plan_front(tflite)
+    assert caught.value.path == "model.operators[1] ELU"
+    assert caught.value.what == "the operator ELU is not supported"
+    assert "CONV_2D" in caught.value.allowed
+    assert "the nearest earlier cut is 'block/out'" in caught.value.remedy
+    assert [e.path for e in unsupported_operators(tflite)] == ["model.operators[1] ELU"]
+
+
+def test_float_tensor_is_refused(new_model: Any) -> None:
+    tflite = _relu_then(new_model, "RELU", scale=None, dtype="FLOAT32")
+    with pytest.raises(ModelOperatorError, match=r"operators\[1\] RELU: .*float32; allowed: int8"):
+        plan_front(tflite)
+
+
+def test_missing_scale_is_refused(new_model: Any) -> None:
+    with pytest.raises(ModelOperatorError, match="has no scale"):
+        plan_front(_relu_then(new_model, "RELU", scale=None))
+
+
+def test_batch_above_one_is_refused(new_model: Any) -> None:
+    model = new_model()
+    x, y = model.tensor((2, 3), 0.1), model.tensor((2, 3), 0.1)
+    model.operator("RELU", [x], [y])
+    with pytest.raises(ModelOperatorError, match=r"a fixed shape with batch 1"):
+        plan_front(model.build([x], [y]))
+
+
+def test_asymmetric_weights_are_refused(new_model: Any) -> None:
+    model = new_model()
+    x, y = model.tensor((1, 4), 0.1), model.tensor((1, 2), 0.1)
+    w = model.tensor((2, 4), 0.1, 3, data=np.ones((2, 4), dtype=np.int8))
+    model.operator("FULLY_CONNECTED", [x, w, -1], [y], "FullyConnectedOptions")
+    with pytest.raises(ModelOperatorError, match="FULLY_CONNECTED: the weights have a zero point"):
+        plan_front(model.build([x], [y]))
+
+
+def test_fused_tanh_is_refused(new_model: Any) -> None:
+    model = new_model()
+    x, y = model.tensor((1, 4), 0.1), model.tensor((1, 4), 0.1)
+    model.operator("ADD", [x, x], [y], "AddOptions", fusedActivationFunction=4)
+    with pytest.raises(ModelOperatorError, match="ADD: the fused activation TANH"):
+        plan_front(model.build([x], [y]))
+
+
+def test_two_outputs_are_refused(new_model: Any) -> None:
+    model = new_model()
+    x, y, z = (model.tensor((1, 4), 0.1) for _ in range(3))
+    model.operator("RELU", [x], [y])
+    model.operator("RELU", [y], [z])
+    with pytest.raises(ModelOperatorError, match=r"model.outputs: 2 tensors; allowed: one"):
+        plan_front(model.build([x], [y, z]))
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"not a model at all", b"\xff\xff\xff\x7fTFL3" + bytes(8)]
+)
+def test_damaged_file_is_refused(content: bytes) -> None:
+    with pytest.raises(ModelLoadError):
+        plan_front(content)
+
+
+def test_unknown_rounding_is_refused(new_model: Any) -> None:
+    with pytest.raises(OptionError, match="rounding"):
+        plan_front(_relu_then(new_model, "RELU"), rounding="nearest")
