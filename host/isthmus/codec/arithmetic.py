@@ -134,7 +134,7 @@ class Reader:
         return FinalState((self._window() - self.code) & _MASK, self.range, self._position - 4)
 
     def finish(self) -> FinalState:
-        """Checks that the payload ends as :meth:`Writer.finish` ends it; returns the final state."""
+        """Checks that the payload ends as :meth:`Writer.finish` ends it; the final state."""
         state = self.state
         if state.low == 0 or (1 << 32) - state.low < state.range:
             expected = 0

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from isthmus.errors import DataDtypeError, DataShapeError
 from isthmus.profile import Profile, Rung
 
-__all__ = ["float32_keys", "levels_of"]
+__all__ = ["check_levels", "float32_keys", "levels_of"]
 
 
 def float32_keys(values: npt.ArrayLike) -> npt.NDArray[np.uint32]:
@@ -57,3 +57,13 @@ def levels_of(profile: Profile, rung: Rung, tensor: npt.NDArray[Any]) -> npt.NDA
         allowed=f"{profile.tensor.dtype} or float32",
         remedy="give the tensor as the front half writes it",
     )
+
+
+def check_levels(profile: Profile, levels: npt.NDArray[Any]) -> None:
+    """DataDtypeError or DataShapeError where ``levels`` are not uint8, one for each element."""
+    if levels.dtype != np.uint8:
+        raise DataDtypeError("levels", f"have dtype {levels.dtype}", allowed="uint8")
+    if levels.size != profile.tensor.elements:
+        raise DataShapeError(
+            "levels", f"has {levels.size} elements", allowed=str(profile.tensor.elements)
+        )

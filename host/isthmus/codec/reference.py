@@ -12,7 +12,7 @@ import numpy.typing as npt
 from isthmus.binarisation import binarisation
 from isthmus.codec.arithmetic import FinalState, Reader, Writer, adapt
 from isthmus.codec.frame import SliceHeader
-from isthmus.codec.quantise import levels_of
+from isthmus.codec.quantise import check_levels, levels_of
 from isthmus.errors import (
     LevelError,
     MissingSliceError,
@@ -84,8 +84,13 @@ def rung_of(profile: Profile, index: int) -> Rung:
 def encode_levels(
     profile: Profile, rung: int, sequence: int, levels: npt.NDArray[np.uint8]
 ) -> bytes:
-    """The frame for flat or shaped ``levels`` (uint8): every slice, header included."""
+    """The frame for flat or shaped ``levels`` (uint8): every slice, header included.
+
+    DataShapeError or DataDtypeError where they are not the tensor's, LevelError where one is not
+    below the rung's N.
+    """
     chosen = rung_of(profile, rung)
+    check_levels(profile, levels)
     flat = levels.reshape(-1)
     out = []
     at = 0

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from isthmus.binarisation import binarisation
+from isthmus.codec.quantise import check_levels
 from isthmus.codec.reference import DecodedFrame, rung_of
 from isthmus.errors import DataDtypeError, DataShapeError, FrameError, frame_error
 from isthmus.native.build import load_library
@@ -55,10 +56,7 @@ class NativeCodec:
     def encode_levels(self, rung: int, sequence: int, levels: npt.NDArray[np.uint8]) -> bytes:
         """The frame for levels (uint8, flat or shaped)."""
         rung_of(self.profile, rung)
-        if levels.size != self.profile.tensor.elements:
-            raise DataShapeError(
-                "levels", f"has {levels.size} elements", allowed=str(self.profile.tensor.elements)
-            )
+        check_levels(self.profile, levels)
         return self._encode("levels", rung, sequence, np.ascontiguousarray(levels))
 
     def encode_into(
