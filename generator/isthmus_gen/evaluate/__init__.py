@@ -1,0 +1,40 @@
+"""Measures a bundle on labelled data: accuracy against bits, rivals, plots, the report.
+
+Accuracies, agreements and shares are fractions in 0..1 everywhere; bits per element count the
+frames' headers unless the name says ``payload``.
+"""
+
+from __future__ import annotations
+
+from isthmus_gen.evaluate.front import (
+    CompiledFront,
+    FloatFront,
+    Front,
+    GoldenFront,
+    NativeFront,
+    open_front,
+)
+from isthmus_gen.evaluate.result import Evaluation, FeatureHistogram, PathResult
+from isthmus_gen.evaluate.rivals import Rival
+from isthmus_gen.evaluate.rungs import RungMeter, RungResult
+from isthmus_gen.evaluate.run import evaluate_bundle
+from isthmus_gen.evaluate.statistics import Interval, Tally, paired_interval
+
+__all__ = [
+    "CompiledFront",
+    "Evaluation",
+    "FeatureHistogram",
+    "FloatFront",
+    "Front",
+    "GoldenFront",
+    "Interval",
+    "NativeFront",
+    "PathResult",
+    "Rival",
+    "RungMeter",
+    "RungResult",
+    "Tally",
+    "evaluate_bundle",
+    "open_front",
+    "paired_interval",
+]
