@@ -28,6 +28,10 @@ class GenerateOptions(BaseModel):
     values                     reconstruction by each cell's "centroid" or the "published" grid
     preprocess                 "none", "unit", "signed" or "SCALE,OFFSET"
     slice_rows                 rows of a slice; 0 for one slice a frame
+    element                    type of the elements on the device: "int8" (the front half in
+                               C), or "float32" or "int16" where LiteRT runs a float front half;
+                               "auto" is int8 where the network can be made int8
+    back                       a back half of your own, .tflite, .keras or .onnx; None for the cut's
     rounding                   rounding profile of the int8 front, "tflm" or "litert"
     limit                      calibration inputs to use; 0 for all
     vectors                    inputs kept as bring-up vectors
@@ -49,6 +53,8 @@ class GenerateOptions(BaseModel):
     values: Literal["centroid", "published"] = "centroid"
     preprocess: str = "none"
     slice_rows: int = Field(default=0, ge=0)
+    element: Literal["auto", "int8", "int16", "float32"] = "auto"
+    back: Path | None = None
     rounding: Literal["tflm", "litert"] = "tflm"
     limit: int = Field(default=0, ge=0)
     vectors: int = Field(default=2, ge=1, le=64)

@@ -13,17 +13,18 @@ import numpy as np
 import numpy.typing as npt
 
 from isthmus.bundle import MANIFEST, PROFILE, Bundle, file_digest, make_manifest
-from isthmus.errors import BudgetError, CutIllegalError
+from isthmus.errors import BudgetError
 from isthmus.interpreters import TensorInfo, quantize
-from isthmus.profile import Profile, TensorSpec
+from isthmus.profile import Profile
 from isthmus_gen.budget import measure_tree
 from isthmus_gen.calibrate import TensorStatistics
 from isthmus_gen.codec_design import RungDesign, design_rungs, slice_rows_of
+from isthmus_gen.cutting import as_elements, choose_front, tensor_spec, with_own_back
 from isthmus_gen.data import DataSet, Preprocessing, load_data
 from isthmus_gen.emit import TreeInput, make_environment, render_tree, write_directory
 from isthmus_gen.emit.tree import frame_bytes_max, make_banner
 from isthmus_gen.emit.writer import check_writable
-from isthmus_gen.front import FrontPlan, plan_front, render_front
+from isthmus_gen.front import FrontPlan, render_front
 from isthmus_gen.golden import run_golden
 from isthmus_gen.models import Cut, Halves, LoadedModel, load_model, resolve_cut
 from isthmus_gen.options import GenerateOptions
@@ -76,8 +77,9 @@ def generate(options: GenerateOptions, progress: Progress = no_progress) -> Gene
     progress("cutting the network", 0, 1)
     halves = model.split(cut, _representative(data, preprocessing))
     progress("cutting the network", 1, 1)
-    plan = plan_front(halves.front_int8, rounding=options.rounding) if halves.front_int8 else None
-    tensor = _tensor_spec(cut, plan)
+    halves = with_own_back(halves, options, cut)
+    plan = choose_front(halves, options)
+    tensor = tensor_spec(cut, plan, options, calibration.statistics)
     designs = design_rungs(
         options, tensor, calibration.statistics, model.activation(cut), calibration.samples
     )
@@ -138,16 +140,6 @@ def _representative(data: DataSet, preprocessing: Preprocessing) -> list[npt.NDA
     return out[:_REPRESENTATIVE]
 
 
-def _tensor_spec(cut: Cut, plan: FrontPlan | None) -> TensorSpec:
-    if plan is None:
-        return TensorSpec(cut.name, tuple(cut.shape), "float32", 1.0, 0)
-    if plan.output_shape != tuple(cut.shape):
-        raise CutIllegalError(
-            f"cut {cut.name}", f"becomes {plan.output_shape} in int8", allowed=str(cut.shape)
-        )
-    return TensorSpec(cut.name, tuple(cut.shape), "int8", plan.output_scale, plan.output_zero_point)
-
-
 def _extra(
     options: GenerateOptions,
     model: LoadedModel,
@@ -203,7 +195,7 @@ def _bundle_files(
     inputs: npt.NDArray[Any] = (
         preprocessing.apply(x) if plan is None else quantise_inputs(profile, x, preprocessing)
     )
-    tensors = run_golden(files[front], inputs, options.rounding)
+    tensors = as_elements(profile.tensor, run_golden(files[front], inputs, options.rounding))
     files.update(make_vectors(profile, inputs, tensors))
     progress("writing vectors", 1, 1)
     return files

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from isthmus.bundle import Bundle
 from isthmus.codec.reference import encode_frame, rung_of
 from isthmus.errors import BundleFormatError, OptionError
+from isthmus_gen.cutting import as_elements
 from isthmus_gen.data import Preprocessing, load_data
 from isthmus_gen.golden import run_golden
 from isthmus_gen.pipeline import quantise_inputs
@@ -79,11 +80,14 @@ def make_references(
     rung_of(profile, rung)
     inputs = _inputs(bundle, data, count)
     front = bundle.read(profile.extra["front"]["file"])
-    tensors = run_golden(
-        front,
-        inputs,
-        profile.extra["front"]["rounding"],
-        lambda done, total: progress("golden front half", done, total),
+    tensors = as_elements(
+        profile.tensor,
+        run_golden(
+            front,
+            inputs,
+            profile.extra["front"]["rounding"],
+            lambda done, total: progress("golden front half", done, total),
+        ),
     )
     frames = []
     for index, tensor in enumerate(tensors):

@@ -98,6 +98,12 @@ def generate(
         str, typer.Option(help="none, unit (x/255), signed (x/127.5-1) or SCALE,OFFSET.")
     ] = "none",
     slice_rows: Annotated[int, typer.Option(help="Rows of a slice; 0: one slice a frame.")] = 0,
+    element: Annotated[
+        str, typer.Option(help="Elements on the device: auto, int8, int16 or float32.")
+    ] = "auto",
+    back: Annotated[
+        Path | None, typer.Option(help="A back half of your own: .tflite, .keras or .onnx.")
+    ] = None,
     rounding: Annotated[str, typer.Option(help="Rounding profile: tflm or litert.")] = "tflm",
     limit: Annotated[int, typer.Option(help="Calibration inputs to use; 0: all.")] = 0,
     vectors: Annotated[int, typer.Option(help="Inputs kept as bring-up vectors.")] = 2,
@@ -123,6 +129,8 @@ def generate(
             "values": values,
             "preprocess": preprocess,
             "slice_rows": slice_rows,
+            "element": element,
+            "back": back,
             "rounding": rounding,
             "limit": limit,
             "vectors": vectors,

@@ -1,0 +1,110 @@
+"""What a cut leaves: the front half for the device, the type of its tensor, the back half."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from isthmus.errors import DataShapeError, ModelFileError, ModelOperatorError, OptionError
+from isthmus.interpreters import (
+    InferenceModel,
+    TensorInfo,
+    open_keras,
+    open_onnx,
+    open_tflite,
+    quantize,
+)
+from isthmus.profile import TensorSpec
+from isthmus_gen.calibrate import TensorStatistics
+from isthmus_gen.front import FrontPlan, plan_front
+from isthmus_gen.models import Cut, Halves
+from isthmus_gen.options import GenerateOptions
+
+__all__ = ["as_elements", "choose_front", "tensor_spec", "with_own_back"]
+
+_INT16_MAX = 32767
+
+
+def choose_front(halves: Halves, options: GenerateOptions) -> FrontPlan | None:
+    """The plan of the int8 front half in C, or None where the device runs a float front half.
+
+    OptionError where ``--element`` asks for a front half that the network does not give.
+    """
+    if options.element in ("float32", "int16"):
+        if halves.front_float is None:
+            raise OptionError(
+                "--element", f"is {options.element}", allowed="int8: the network is int8 already"
+            )
+        return None
+    if halves.front_int8 is None:
+        if options.element == "int8":
+            raise ModelOperatorError(
+                str(options.model),
+                "; ".join(halves.notes) or "cannot be made int8",
+                remedy="take --element float32, or convert the network to full int8 first",
+            )
+        return None
+    return plan_front(halves.front_int8, rounding=options.rounding)
+
+
+def tensor_spec(
+    cut: Cut, plan: FrontPlan | None, options: GenerateOptions, statistics: TensorStatistics
+) -> TensorSpec:
+    """The feature tensor as the device holds it.
+
+    int8 takes scale and zero point of the front half's output. int16 has zero point 0 and the
+    scale that maps the largest magnitude of the calibration set to 32767.
+    """
+    shape = tuple(cut.shape)
+    if plan is not None:
+        if plan.output_shape != shape:
+            raise DataShapeError(
+                f"cut {cut.name}", f"becomes {plan.output_shape} in int8", allowed=str(shape)
+            )
+        return TensorSpec(cut.name, shape, "int8", plan.output_scale, plan.output_zero_point)
+    if options.element == "int16":
+        largest = max(abs(float(statistics.minimum)), abs(float(statistics.maximum)))
+        scale = float(np.float32(largest / _INT16_MAX)) if largest > 0 else 1.0
+        return TensorSpec(cut.name, shape, "int16", scale, 0)
+    return TensorSpec(cut.name, shape, "float32", 1.0, 0)
+
+
+def as_elements(tensor: TensorSpec, features: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Float features [n, *shape] as the device's elements; int8 tensors pass as they are."""
+    if tensor.dtype != "int16" or features.dtype != np.float32:
+        return features
+    info = TensorInfo(
+        tensor.name, tensor.shape, np.dtype(np.int16), tensor.scale, tensor.zero_point
+    )
+    return quantize(features, info)
+
+
+def with_own_back(halves: Halves, options: GenerateOptions, cut: Cut) -> Halves:
+    """``halves`` with the back half of ``--back``, if there is one and it takes the cut tensor."""
+    if options.back is None:
+        return halves
+    model = _open_back(options.back)
+    taken = model.inputs[0].shape[1:]
+    if len(model.inputs) != 1 or tuple(taken) != tuple(cut.shape):
+        raise DataShapeError(
+            f"--back {options.back}",
+            f"takes {len(model.inputs)} input(s), the first of shape {list(taken)}",
+            allowed=f"one input of shape {list(cut.shape)}, channels last",
+        )
+    return replace(halves, back=options.back.read_bytes(), back_suffix=options.back.suffix)
+
+
+def _open_back(path: Path) -> InferenceModel:
+    if not path.is_file():
+        raise ModelFileError(f"--back {path}", "no such file", remedy="give a model file")
+    if path.suffix == ".tflite":
+        return open_tflite(path)
+    if path.suffix == ".onnx":
+        return open_onnx(path)
+    if path.suffix in (".keras", ".h5"):
+        return open_keras(path)
+    raise OptionError("--back", f"is {path.name}", allowed=".tflite, .keras, .h5 or .onnx")
