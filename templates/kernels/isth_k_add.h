@@ -4,11 +4,11 @@
 
 #include "isth_k_common.h"
 
-/* One operand, or the sum: a zero point and a multiplier below one. */
+/* One operand: its zero point and a multiplier below one. */
 typedef struct isth_k_add_scale {
     int32_t zero;
     int32_t multiplier;
-    int32_t shift;
+    uint32_t right;
 } isth_k_add_scale;
 
 typedef struct isth_k_add_layer {
@@ -16,7 +16,7 @@ typedef struct isth_k_add_layer {
     isth_k_add_scale a;
     isth_k_add_scale b;
     int32_t multiplier; /* of the sum */
-    int32_t shift;
+    uint32_t right;
     int32_t repeats; /* how often b is used from its start; 1 where the shapes are equal */
     int32_t length;  /* elements of b */
 } isth_k_add_layer;

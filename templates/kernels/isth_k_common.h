@@ -71,6 +71,11 @@ ISTH_K_INLINE int32_t isth_k_round_shift(int32_t value, uint32_t exponent) {
     return isth_k_signed(value < 0 ? 0u - rounded : rounded);
 }
 
+/* value * multiplier / 2^right with the reference's two roundings. */
+ISTH_K_INLINE int32_t isth_k_scale_down(int32_t value, int32_t multiplier, uint32_t right) {
+    return isth_k_round_shift(isth_k_high_multiply(value, multiplier), right);
+}
+
 /* value * multiplier * 2^shift with the reference's two roundings. */
 ISTH_K_INLINE int32_t isth_k_scale(int32_t value, int32_t multiplier, int32_t shift) {
     uint32_t right = 0;
@@ -80,7 +85,7 @@ ISTH_K_INLINE int32_t isth_k_scale(int32_t value, int32_t multiplier, int32_t sh
     } else {
         right = (uint32_t)-shift;
     }
-    return isth_k_round_shift(isth_k_high_multiply(value, multiplier), right);
+    return isth_k_scale_down(value, multiplier, right);
 }
 
 /* Adds the zero point and clamps. */

@@ -6,20 +6,20 @@ turns these records into files.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Array", "Layer", "Ref", "Struct", "Value"]
+__all__ = ["Array", "Layer", "Ref", "Struct", "Value", "channel_array", "weight_array"]
 
 
 @dataclass(frozen=True)
 class Array:
     """A constant of one layer: ``values`` is 1-D, or 2-D where ``ctype`` is a struct of integers.
 
-    ``suffix`` becomes the end of its C name; ``role`` tells ``weights`` from ``tables`` in reports.
+    ``suffix`` becomes the end of its C name; ``weights`` and ``channels`` mean the same everywhere.
     """
 
     suffix: str
@@ -72,7 +72,6 @@ class Layer:
     in_place: tuple[int, ...] = ()
     view: bool = False
     scratch_bytes: int = 0
-    notes: tuple[str, ...] = field(default=())
 
     @property
     def tensor_inputs(self) -> tuple[int, ...]:

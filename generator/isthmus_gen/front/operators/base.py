@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,12 @@ import numpy.typing as npt
 from isthmus.errors import ModelOperatorError
 from isthmus_gen.front.flatbuffer import Graph, Operator, Tensor, load_schema
 from isthmus_gen.front.layers import Layer, Struct
-from isthmus_gen.front.quantize import activation_range
+from isthmus_gen.front.quantize import (
+    INT8_MAX,
+    INT8_MIN,
+    activation_range,
+    quantize_multiplier,
+)
 
 __all__ = ["OperatorRow", "Request", "padding", "same_padding"]
 
@@ -61,8 +67,10 @@ class Request:
                 remedy="convert with full int8 quantisation (inference_input_type and "
                 "inference_output_type int8, TFLITE_BUILTINS_INT8)",
             )
-        if tensor.scales.size != 1 or not tensor.scale > 0:
-            raise self.refuse(f"the {role} {tensor.name!r} has no scale", allowed="one scale")
+        if tensor.scales.size != 1 or not 0 < float(tensor.scale) < math.inf:
+            raise self.refuse(f"the {role} {tensor.name!r} has no scale", allowed="one scale > 0")
+        if not INT8_MIN <= tensor.zero_point <= INT8_MAX:
+            raise self.refuse(f"the {role} {tensor.name!r} has the zero point {tensor.zero_point}")
         if any(size < 1 for size in tensor.shape):
             raise self.refuse(
                 f"the {role} {tensor.name!r} has the shape {tensor.shape}",
@@ -100,6 +108,12 @@ class Request:
         if found is None or found.data is None or found.dtype != dtype:
             raise self.refuse(f"the {role} is not a constant of type {dtype.lower()}")
         return found.data
+
+    def multiplier(self, real: float) -> tuple[int, int]:
+        """``real`` as a Q0.31 number and a power of two that 32-bit kernels can shift by."""
+        if not 0 <= real < 1 << 30:
+            raise self.refuse(f"the scales' ratio is {real!r}", allowed="0 to 2**30")
+        return quantize_multiplier(real)
 
     def same_quantisation(self, source: Tensor, target: Tensor) -> None:
         """Refuses where input and output do not share scale and zero point."""

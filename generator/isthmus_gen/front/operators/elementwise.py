@@ -13,7 +13,6 @@ from isthmus_gen.front.operators.base import Request
 from isthmus_gen.front.quantize import (
     INT8_MAX,
     INT8_MIN,
-    quantize_multiplier,
     requantize,
     round_half_away,
 )
@@ -35,6 +34,12 @@ def _broadcast(request: Request, a: Tensor, b: Tensor) -> None:
         )
 
 
+def _operand(request: Request, tensor: Tensor, twice: float) -> Struct:
+    """``isth_k_add_scale``: the ratio is at most one half, so the shift goes to the right."""
+    multiplier, shift = request.multiplier(float(tensor.scale) / twice)
+    return Struct((tensor.zero_point, multiplier, -shift))
+
+
 def lower_add(request: Request) -> Layer:
     """ADD of two tensors, or of a tensor and a constant; the shorter one may repeat."""
     first = request.int8(request.optional_input(0), "first input")
@@ -47,10 +52,8 @@ def lower_add(request: Request) -> Layer:
         raise request.refuse("the larger operand is a constant")
     _broadcast(request, a, b)
     twice = 2 * float(max(a.scale, b.scale))
-    sum_multiplier, sum_shift = quantize_multiplier(
-        twice / ((1 << _FRACTION_BITS) * float(y.scale))
-    )
-    if sum_shift > 0:
+    sum_multiplier, sum_shift = request.multiplier(twice / ((1 << _FRACTION_BITS) * float(y.scale)))
+    if sum_shift > 0:  # QuantizeMultiplierSmallerThanOneExp
         raise request.refuse("the sum's scale is far larger than the output's")
     arrays: tuple[Array, ...] = ()
     operand: int | Ref = b.index
@@ -69,10 +72,10 @@ def lower_add(request: Request) -> Layer:
         ctype="isth_k_add_layer",
         params=(
             ("output", request.output_struct(y)),
-            ("a", Struct((a.zero_point, *quantize_multiplier(float(a.scale) / twice)))),
-            ("b", Struct((b.zero_point, *quantize_multiplier(float(b.scale) / twice)))),
+            ("a", _operand(request, a, twice)),
+            ("b", _operand(request, b, twice)),
             ("multiplier", sum_multiplier),
-            ("shift", sum_shift),
+            ("right", -sum_shift),
             ("repeats", repeats),
             ("length", b.elements),
         ),
@@ -106,7 +109,7 @@ def _table(request: Request, value_of: Callable[[int], int]) -> Layer:
 def lower_relu(request: Request) -> Layer:
     """RELU as an operator of its own: requantised, then cut at the output's zero."""
     x, y = request.input(), request.output()
-    multiplier, shift = quantize_multiplier(float(x.scale) / float(y.scale))
+    multiplier, shift = request.multiplier(float(x.scale) / float(y.scale))
     return _table(
         request,
         lambda v: max(y.zero_point, y.zero_point + requantize(v - x.zero_point, multiplier, shift)),
@@ -125,5 +128,5 @@ def lower_relu6(request: Request) -> Layer:
 def lower_quantize(request: Request) -> Layer:
     """QUANTIZE from int8 to int8 (requantisation)."""
     x, y = request.input(), request.output()
-    multiplier, shift = quantize_multiplier(float(x.scale) / float(y.scale))
+    multiplier, shift = request.multiplier(float(x.scale) / float(y.scale))
     return _table(request, lambda v: y.zero_point + requantize(v - x.zero_point, multiplier, shift))

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from isthmus_gen.front.flatbuffer import Tensor
 from isthmus_gen.front.layers import Array, Layer, Ref, Value, channel_array, weight_array
 from isthmus_gen.front.operators.base import Request, padding
-from isthmus_gen.front.quantize import quantize_multiplier, wrap_int32
+from isthmus_gen.front.quantize import wrap_int32
 
 __all__ = ["lower_conv", "lower_dense", "lower_depthwise"]
 
@@ -36,9 +36,11 @@ def _fold(
     )
 
 
-def _multipliers(x: Tensor, scales: npt.NDArray[np.float32], y: Tensor) -> list[tuple[int, int]]:
+def _multipliers(
+    request: Request, x: Tensor, scales: npt.NDArray[np.float32], y: Tensor
+) -> list[tuple[int, int]]:
     # PopulateConvolutionQuantizationParams: float32 scales, float64 product and quotient.
-    return [quantize_multiplier(float(x.scale) * float(s) / float(y.scale)) for s in scales]
+    return [request.multiplier(float(x.scale) * float(s) / float(y.scale)) for s in scales]
 
 
 def _dilation(request: Request) -> tuple[int, int]:
@@ -64,7 +66,10 @@ def lower_conv(request: Request) -> Layer:
     bias = request.bias(2, out_c)
     scales = request.filter_scales(tensor, out_c, 0)
     folded = _fold(bias, weights.reshape(out_c, -1), x.zero_point)
-    arrays = (weight_array(weights), channel_array(bias, folded, _multipliers(x, scales, y)))
+    arrays = (
+        weight_array(weights),
+        channel_array(bias, folded, _multipliers(request, x, scales, y)),
+    )
     head: tuple[tuple[str, Value], ...] = (
         ("weights", Ref("weights")),
         ("channels", Ref("channels")),
@@ -169,7 +174,7 @@ def lower_depthwise(request: Request) -> Layer:
         ),
         arrays=(
             weight_array(weights),
-            channel_array(bias, folded, _multipliers(x, scales, y)),
+            channel_array(bias, folded, _multipliers(request, x, scales, y)),
         ),
         macs=out_h * out_w * out_c * kernel_h * kernel_w,
     )
@@ -189,9 +194,9 @@ def lower_dense(request: Request) -> Layer:
     if tensor.scales.size == 1:
         # GetQuantizedConvolutionMultipler multiplies the two scales in float32.
         product = float(np.float32(x.scale) * np.float32(scales[0]))
-        multipliers = [quantize_multiplier(product / float(y.scale))] * out_c
+        multipliers = [request.multiplier(product / float(y.scale))] * out_c
     else:
-        multipliers = _multipliers(x, scales, y)
+        multipliers = _multipliers(request, x, scales, y)
     arrays: tuple[Array, ...] = (
         weight_array(weights),
         channel_array(bias, _fold(bias, weights, x.zero_point), multipliers),
