@@ -30,8 +30,9 @@ _STDERR_LOCK = threading.RLock()
 
 def quiet_import(module: str, remedy: str) -> Any:
     """Import an optional package without its log lines, or raise MissingExtraError."""
-    if module in sys.modules:
-        return sys.modules[module]
+    known = sys.modules.get(module)  # None marks a module that must not be imported
+    if known is not None:
+        return known
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         with quiet_stderr(), warnings.catch_warnings():

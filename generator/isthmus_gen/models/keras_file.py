@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import tempfile
 import warnings
 import zipfile
@@ -52,16 +53,25 @@ def load_keras(path: Path) -> Any:
 def keras_bytes(model: Any) -> bytes:
     """A model as the bytes of a ``.keras`` file, the same for the same model.
 
-    A ``.keras`` file is a zip with a date of saving; here every date is the format's earliest.
+    A ``.keras`` file is a zip with dates of saving; here every date is the format's earliest.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.keras"
-        model.save(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Keras copies weights by a call numpy 2 deprecates
+            model.save(path)
         with zipfile.ZipFile(path) as archive:
             members = {name: archive.read(name) for name in sorted(archive.namelist())}
     metadata = json.loads(members["metadata.json"])
     metadata["date_saved"] = "1980-01-01@00:00:00"
     members["metadata.json"] = json.dumps(metadata, sort_keys=True).encode("utf-8")
+    # Objects that layers share are numbered by their address; number them by appearance instead.
+    config = members["config.json"].decode("utf-8")
+    shared = dict.fromkeys(re.findall(r'"shared_object_id": (\d+)', config))
+    order = {address: str(number) for number, address in enumerate(shared)}
+    members["config.json"] = re.sub(
+        r'(?<="shared_object_id": )\d+', lambda found: order[found[0]], config
+    ).encode("utf-8")
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name, content in members.items():
@@ -102,9 +112,10 @@ def _reason(error: Exception, config: str) -> tuple[str, str]:
             "re-save it as a SavedModel with the Keras that wrote it (pip install tf_keras; "
             "tf_keras.models.load_model(FILE).export(DIR)) and give that folder",
         )
-    if "Could not locate" in text or "Unknown layer" in text or "Could not deserialize" in text:
+    named = re.search(r"(?:Could not locate \w+|Unknown \w+:) '([^']+)'", text)
+    if named:
         return (
-            f"holds a custom object that Keras does not know: {one_line(error)}",
+            f"holds the custom object {named[1]!r}, which Keras does not know",
             "export it where that class is defined (model.export(DIR)) and give that folder",
         )
     return (
