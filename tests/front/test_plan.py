@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from isthmus_gen.front import plan_front
-from isthmus_gen.front.plan import ALIGNMENT, Buffer, plan_buffers
+from isthmus_gen.front.plan import ALIGNMENT, Buffer, plan_arena, plan_buffers
 
 spans = st.tuples(st.integers(1, 200), st.integers(0, 12), st.integers(0, 6))
 
@@ -88,3 +89,15 @@ def test_random_wiring_computes_the_same(
     tflite = _random_network(new_model, rng)
     x = rng.integers(-128, 128, (4, 4, 4, 2), dtype=np.int8)
     np.testing.assert_array_equal(run_c(tflite, x), run_tflm(tflite, x))
+
+
+def test_scratch_is_a_member_of_the_plan(new_model: Any) -> None:
+    plan = plan_front(_random_network(new_model, np.random.default_rng(1)))
+    layers = [replace(layer, scratch_bytes=0 if layer.view else 100) for layer in plan.layers]
+    arena = plan_arena(plan.graph, layers)
+    assert set(arena.scratch) == {i for i, layer in enumerate(layers) if not layer.view}
+    for index, place in arena.scratch.items():
+        used = [arena.tensors[t] for t in (*layers[index].tensor_inputs, layers[index].output)]
+        assert place.offset + place.size <= arena.bytes
+        for other in used:
+            assert place.offset + 100 <= other.offset or other.offset + 32 <= place.offset

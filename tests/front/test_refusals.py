@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from isthmus.errors import ModelLoadError, ModelOperatorError, OptionError
+from isthmus.errors import ModelError, ModelLoadError, ModelOperatorError, OptionError
 from isthmus_gen.front import plan_front, unsupported_operators
 
 
@@ -88,3 +88,32 @@ def test_damaged_file_is_refused(content: bytes) -> None:
 def test_unknown_rounding_is_refused(new_model: Any) -> None:
     with pytest.raises(OptionError, match="rounding"):
         plan_front(_relu_then(new_model, "RELU"), rounding="nearest")
+
+
+def test_any_damage_is_an_error_of_ours(new_model: Any) -> None:
+    """Bytes changed or cut off at random: a plan or a ModelError, nothing else."""
+    rng = np.random.default_rng(3)
+    model = new_model()
+    x, y = model.tensor((1, 4, 4, 2), 0.1), model.tensor((1, 4, 4, 3), 0.1)
+    w = model.tensor((3, 3, 3, 2), [0.1] * 3, data=np.ones((3, 3, 3, 2), dtype=np.int8))
+    b = model.tensor((3,), [0.01] * 3, dtype="INT32", data=np.ones(3, dtype=np.int32))
+    model.operator("CONV_2D", [x, w, b], [y], "Conv2DOptions", strideH=1, strideW=1)
+    good = model.build([x], [y])
+    refused = 0
+    for _ in range(1500):
+        bad = bytearray(good[: int(rng.integers(8, len(good)))] if rng.random() < 0.1 else good)
+        for _ in range(int(rng.integers(1, 4))):
+            bad[int(rng.integers(0, len(bad)))] = int(rng.choice([0, 1, 127, 128, 255]))
+        try:
+            plan_front(bytes(bad))
+        except ModelError:
+            refused += 1
+    assert refused > 300
+
+
+def test_missing_tensor_is_refused(new_model: Any) -> None:
+    model = new_model()
+    x, y = model.tensor((1, 4), 0.1), model.tensor((1, 4), 0.1)
+    model.operator("RELU", [7], [y])
+    with pytest.raises(ModelLoadError, match=r"operators\[0\] RELU: there is no tensor 7"):
+        plan_front(model.build([x], [y]))

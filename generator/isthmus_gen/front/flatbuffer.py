@@ -8,6 +8,7 @@ is imported on first use.
 from __future__ import annotations
 
 import importlib
+import math
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -53,7 +54,7 @@ class Tensor:
     @property
     def elements(self) -> int:
         """Number of elements (1 for a scalar)."""
-        return int(np.prod(self.shape, dtype=np.int64)) if self.shape else 1
+        return math.prod(self.shape)
 
     @property
     def scale(self) -> np.float32:
@@ -142,11 +143,18 @@ def read_graph(tflite: bytes) -> Graph:
         )
     schema = load_schema()
     try:
-        model = schema.ModelT.InitFromPackedBuf(tflite, 0)
+        graph = _graph(schema.ModelT.InitFromPackedBuf(tflite, 0))
     except (struct.error, IndexError, ValueError, TypeError, AttributeError) as error:
-        raise ModelLoadError("model", f"the flatbuffer is damaged ({error})") from error
-    if model.subgraphs is None or len(model.subgraphs) != 1:
-        count = 0 if model.subgraphs is None else len(model.subgraphs)
+        raise ModelLoadError(
+            "model", f"the flatbuffer is damaged ({error})", remedy="export the model again"
+        ) from error
+    _check_indices(graph)
+    return graph
+
+
+def _graph(model: Any) -> Graph:
+    count = 0 if model.subgraphs is None else len(model.subgraphs)
+    if count != 1:
         raise ModelLoadError(
             "model.subgraphs",
             f"{count} subgraphs",
@@ -154,14 +162,30 @@ def read_graph(tflite: bytes) -> Graph:
             remedy="export the model without control flow",
         )
     subgraph = model.subgraphs[0]
-    tensors = tuple(
-        _tensor(index, raw, model.buffers) for index, raw in enumerate(subgraph.tensors or [])
+    return Graph(
+        tuple(
+            _tensor(index, raw, model.buffers or [])
+            for index, raw in enumerate(subgraph.tensors or [])
+        ),
+        tuple(
+            _operator(place, raw, model.operatorCodes)
+            for place, raw in enumerate(subgraph.operators or [])
+        ),
+        _integers(subgraph.inputs),
+        _integers(subgraph.outputs),
     )
-    operators = tuple(
-        _operator(place, raw, model.operatorCodes)
-        for place, raw in enumerate(subgraph.operators or [])
-    )
-    return Graph(tensors, operators, _integers(subgraph.inputs), _integers(subgraph.outputs))
+
+
+def _check_indices(graph: Graph) -> None:
+    """Refuses tensor numbers that the file does not hold; -1 stands for an input left out."""
+    lists = [("model", graph.inputs + graph.outputs, 0)]
+    for operator in graph.operators:
+        lists.append((operator.path, operator.inputs, -1))
+        lists.append((operator.path, operator.outputs, 0))
+    for path, indices, lowest in lists:
+        for index in indices:
+            if not lowest <= index < len(graph.tensors):
+                raise ModelLoadError(path, f"there is no tensor {index}")
 
 
 def _tensor(index: int, raw: Any, buffers: Any) -> Tensor:
@@ -193,7 +217,7 @@ def _constant(
     if data is None or len(data) == 0 or dtype not in _DTYPES:
         return None
     values = np.frombuffer(np.asarray(data, dtype=np.uint8).tobytes(), dtype=_DTYPES[dtype])
-    expected = int(np.prod(shape, dtype=np.int64)) if shape else 1
+    expected = math.prod(shape)
     if values.size != expected:
         raise ModelLoadError(
             f"model.tensors[{index}]", f"{values.size} elements", allowed=f"{expected}"

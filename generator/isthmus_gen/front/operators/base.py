@@ -71,10 +71,10 @@ class Request:
             raise self.refuse(f"the {role} {tensor.name!r} has no scale", allowed="one scale > 0")
         if not INT8_MIN <= tensor.zero_point <= INT8_MAX:
             raise self.refuse(f"the {role} {tensor.name!r} has the zero point {tensor.zero_point}")
-        if any(size < 1 for size in tensor.shape):
+        if any(size < 1 for size in tensor.shape) or tensor.elements >= 1 << 31:
             raise self.refuse(
                 f"the {role} {tensor.name!r} has the shape {tensor.shape}",
-                allowed="fixed sizes",
+                allowed="fixed sizes, below 2 GiB",
                 remedy="convert with batch_shape=(1, ...)",
             )
         return tensor
