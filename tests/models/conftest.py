@@ -22,6 +22,13 @@ def keras() -> Any:
 
 
 @pytest.fixture(scope="session")
+def tflm(require_package: Callable[[str], None]) -> str:
+    """The engine name ``tflm``, whose wheel exists for Linux on x86-64 alone."""
+    require_package("tflite_micro")
+    return "tflm"
+
+
+@pytest.fixture(scope="session")
 def tiny(data_dir: Path) -> Callable[..., LoadedModel]:
     """``tiny("kws.keras")``: an MLPerf Tiny model; flatbuffers on the reference kernels."""
     loaded: dict[str, LoadedModel] = {}

@@ -40,7 +40,11 @@ def labelled(data_dir: Path) -> tuple[Any, Any]:
 
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("suffix", ["float", "int8"])
-def test_every_engine_classifies(data_dir: Path, engine: Any, suffix: str) -> None:
+def test_every_engine_classifies(
+    data_dir: Path, request: pytest.FixtureRequest, engine: Any, suffix: str
+) -> None:
+    if engine == "tflm":
+        request.getfixturevalue("tflm")
     x, y = labelled(data_dir)
     path = data_dir / "models" / "mlperf_tiny" / f"resnet8_{suffix}.tflite"
     model = open_tflite(path, engine=engine)
@@ -51,11 +55,11 @@ def test_every_engine_classifies(data_dir: Path, engine: Any, suffix: str) -> No
     assert model.inputs[0].name == ("input_1" if suffix == "float" else "input_1_int8")
 
 
-def test_reference_kernels_equal_tflm(data_dir: Path) -> None:
+def test_reference_kernels_equal_tflm(data_dir: Path, tflm: Any) -> None:
     """Two independent builds of TFLite's reference kernels on a convolutional network."""
     x, _ = labelled(data_dir)
     path = data_dir / "models" / "mlperf_tiny" / "resnet8_int8.tflite"
-    models = [open_tflite(path, engine=e) for e in ("litert_ref", "tflm")]
+    models = [open_tflite(path, engine=e) for e in ("litert_ref", tflm)]
     q = quantize(x[:20], models[0].inputs[0])
     results = [m.run(q)[0] for m in models]
     assert np.array_equal(*results)
@@ -73,7 +77,7 @@ def test_batches_equal_single_inputs(data_dir: Path) -> None:
     assert model.run(x[:0])[0].shape == (0, LABELS)
 
 
-def test_wrong_arrays(data_dir: Path) -> None:
+def test_wrong_arrays(data_dir: Path, tflm: Any) -> None:
     model = open_tflite(data_dir / "models" / "mlperf_tiny" / "resnet8_int8.tflite")
     with pytest.raises(DataShapeError, match=r"shape \[2, 3\]; allowed: \[n, 32, 32, 3\]"):
         model.run(np.zeros((2, 3), np.int8))
@@ -83,7 +87,7 @@ def test_wrong_arrays(data_dir: Path) -> None:
         model.run(np.zeros((1, 32, 32, 3), np.int8), np.zeros((1, 32, 32, 3), np.int8))
     with pytest.raises(OptionError, match="keeps no inner tensors"):
         open_tflite(
-            data_dir / "models" / "mlperf_tiny" / "resnet8_int8.tflite", engine="tflm"
+            data_dir / "models" / "mlperf_tiny" / "resnet8_int8.tflite", engine=tflm
         ).tensor(3)
 
 
@@ -110,7 +114,9 @@ def test_bad_files_and_options(tmp_path: Path) -> None:
         open_onnx(tmp_path / "none.onnx")
 
 
-def test_missing_engines_name_the_extra(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_engines_name_the_extra(
+    data_dir: Path, tflm: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = data_dir / "models" / "mlperf_tiny" / "resnet8_int8.tflite"
     for module in (
         "ai_edge_litert.interpreter",
@@ -120,7 +126,7 @@ def test_missing_engines_name_the_extra(data_dir: Path, monkeypatch: pytest.Monk
         monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(MissingExtraError, match=r'pip install "isthmus\[backhalf\]"'):
         open_tflite(path, engine="litert")
-    assert open_tflite(path).engine == "tflm"  # the last that "auto" tries
+    assert open_tflite(path).engine == tflm  # the last that "auto" tries
     monkeypatch.setitem(sys.modules, "tflite_micro.python.tflite_micro.runtime", None)
     with pytest.raises(MissingExtraError, match=r'none of .*pip install "isthmus\[backhalf\]"'):
         open_tflite(path)

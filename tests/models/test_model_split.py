@@ -96,7 +96,7 @@ def test_keras_halves_equal_the_whole(tiny: Any, pictures: Any, name: str) -> No
 
 
 @pytest.mark.parametrize("name", ["resnet8.keras", "resnet8_float.tflite"])
-def test_int8_front_of_a_float_network(tiny: Any, pictures: Any, name: str) -> None:
+def test_int8_front_of_a_float_network(tiny: Any, pictures: Any, tflm: Any, name: str) -> None:
     """The int8 front is close to the float one, runs on TFLM, and both have batch 1."""
     model, x = tiny(name), pictures["resnet8"]
     cut = "activation_4" if name.endswith("keras") else "model/activation_4/Relu"
@@ -113,7 +113,7 @@ def test_int8_front_of_a_float_network(tiny: Any, pictures: Any, name: str) -> N
     error = front.run_float(x)[0] - features
     assert np.sqrt(np.mean(error**2)) < 2 * front.outputs[0].scale
     golden = front.run(quantize(x, front.inputs[0]))[0]
-    micro = open_tflite(halves.front_int8, engine="tflm")
+    micro = open_tflite(halves.front_int8, engine=tflm)
     assert np.array_equal(micro.run(quantize(x, micro.inputs[0]))[0], golden)
     back = open_tflite(halves.back)
     answer = back.run_float(front.run_float(x)[0])[0]
