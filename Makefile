@@ -15,6 +15,9 @@ export PYTHONUNBUFFERED = 1
 JOBS ?= 2
 PYTEST ?=
 
+# The modules of benchmarks/ that `make bench` runs, in this order.
+BENCHMARKS := paper_tables rate_accuracy
+
 C_SOURCES := $(shell find templates host -name '*.[ch]' | sort)
 
 .PHONY: help demo test check format bench digits lock tools venv clean
@@ -49,7 +52,9 @@ format: venv ## let the formatters rewrite the sources
 	$(BIN)/clang-format -i $(C_SOURCES)
 
 bench: venv ## measure everything again and write benchmarks/RESULTS.md
-	$(BIN)/python benchmarks/run.py
+	@set -e; for name in $(BENCHMARKS); do \
+	    echo "isthmus: benchmarks.$$name"; $(BIN)/python -m benchmarks.$$name; \
+	done
 
 digits: venv ## train the embedded digits network again
 	$(BIN)/python examples/digits/train.py
