@@ -91,17 +91,20 @@ def test_unpacked_wheel_finds_its_data(wheel: Path, tmp_path: Path) -> None:
 from isthmus_gen.digits import digits_model_path
 from isthmus_gen.resources import resource_root
 from isthmus.native import build
-print(digits_model_path(), resource_root("templates"), resource_root("targets"), build.__file__)
+print(digits_model_path(), resource_root("templates"), resource_root("targets"))
+print(build.runtime_dir(), build.__file__)
+build.load_library()  # the host's codec is compiled from what the wheel carries
 """
     run = subprocess.run(
         [sys.executable, "-c", program],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        env={**os.environ, "PYTHONPATH": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")},
         capture_output=True,
         text=True,
         check=False,
     )
     assert run.returncode == 0, run.stderr
+    assert len(run.stdout.split()) == 5
     assert all(Path(path).is_relative_to(tmp_path) for path in run.stdout.split())
 
 
