@@ -76,15 +76,19 @@ ISTH_K_INLINE void isth_k_block_pair(const isth_k_filters *filters, const isth_k
         ISTH_K_KEEP(a10);                                                                          \
         ISTH_K_KEEP(a11);                                                                          \
     } while (0)
-                for (n = taps->length; n >= 4; n -= 4) {
+                for (n = taps->length; n >= 8; n -= 8) {
                     ISTH_K_STEP(0);
                     ISTH_K_STEP(1);
                     ISTH_K_STEP(2);
                     ISTH_K_STEP(3);
-                    p0 += 4;
-                    p1 += 4;
-                    q0 += 4;
-                    q1 += 4;
+                    ISTH_K_STEP(4);
+                    ISTH_K_STEP(5);
+                    ISTH_K_STEP(6);
+                    ISTH_K_STEP(7);
+                    p0 += 8;
+                    p1 += 8;
+                    q0 += 8;
+                    q1 += 8;
                 }
                 for (; n > 0; n--) {
                     ISTH_K_STEP(0);

@@ -120,6 +120,12 @@ def test_banner_and_tflm_files(tree: Path) -> None:
     )
 
 
+def test_lines_fit_the_page(tree: Path) -> None:
+    for path in tree.glob("**/*.[ch]*"):
+        longest = max(len(line) for line in path.read_text().splitlines())
+        assert longest <= 100, path.name
+
+
 def test_kernels_include_only_two_standard_headers() -> None:
     for source in kernel_root().iterdir():
         standard = set(re.findall(r"#include <([^>]+)>", source.read_text()))
