@@ -7,12 +7,13 @@
 #define INPUT_BYTES ISTH_FRONT_INPUT_BYTES
 #define ARENA_BYTES ISTH_FRONT_ARENA_BYTES
 #else
-#define INPUT_BYTES ISTH_ELEMENTS
-#define ARENA_BYTES (ISTH_ELEMENTS + 1)
+#define INPUT_BYTES TENSOR_BYTES
+#define ARENA_BYTES (TENSOR_BYTES + sizeof(isth_element)) /* never of no bytes */
 #endif
+#define TENSOR_BYTES (ISTH_ELEMENTS * sizeof(isth_element))
 
-const uint32_t harness_layout[4] = {INPUT_BYTES, ISTH_ELEMENTS, ISTH_FRAME_BYTES_MAX,
-                                    ISTH_HAS_FRONT};
+const uint32_t harness_layout[5] = {INPUT_BYTES, TENSOR_BYTES, ISTH_FRAME_BYTES_MAX,
+                                    sizeof(isth_element), ISTH_HAS_FRONT};
 
 uint8_t harness_arena[ARENA_BYTES] __attribute__((aligned(16)));
 isth_encoder_memory harness_memory;
@@ -22,7 +23,7 @@ uint32_t harness_rung;
 uint32_t harness_sequence;
 uint32_t harness_length;
 uint32_t harness_status;
-const int8_t *harness_tensor;
+const void *harness_tensor;
 
 void harness_stop(void) {
     for (;;) {
@@ -33,12 +34,12 @@ void harness_stop(void) {
 #ifdef HARNESS_EMPTY
 
 /* The baseline of the size figures: the same memory, and no call into the tree. */
-int8_t *harness_input(void) {
-    return (int8_t *)harness_arena;
+void *harness_input(void) {
+    return harness_arena;
 }
 
 void harness_front(void) {
-    harness_tensor = (const int8_t *)harness_arena;
+    harness_tensor = harness_arena;
 }
 
 void harness_encode(void) {
@@ -49,11 +50,11 @@ void harness_encode(void) {
 
 #else
 
-int8_t *harness_input(void) {
+void *harness_input(void) {
 #if ISTH_HAS_FRONT
     return isth_front_input(harness_arena);
 #else
-    return (int8_t *)harness_arena;
+    return harness_arena;
 #endif
 }
 
@@ -61,7 +62,7 @@ void harness_front(void) {
 #if ISTH_HAS_FRONT
     harness_tensor = isth_front_run(harness_arena);
 #else
-    harness_tensor = (const int8_t *)harness_arena;
+    harness_tensor = harness_arena;
 #endif
 }
 

@@ -12,20 +12,21 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Bytes of one input, bytes of the tensor, longest frame in bytes, 1 where the tree has a front. */
-extern const uint32_t harness_layout[4];
+/* Bytes of an input, of the tensor, of the longest frame, of an element; 1 where a front is there.
+ */
+extern const uint32_t harness_layout[5];
 
 /* Set by the caller before harness_encode(). */
 extern uint32_t harness_rung;
 extern uint32_t harness_sequence;
 
 /* Left by the steps. */
-extern const int8_t *harness_tensor;
+extern const void *harness_tensor;
 extern uint8_t harness_frame[];
 extern uint32_t harness_length;
 extern uint32_t harness_status;
 
-int8_t *harness_input(void);
+void *harness_input(void);
 void harness_front(void);
 void harness_encode(void);
 
@@ -41,5 +42,6 @@ int port_write(const void *data, size_t bytes);
 uint64_t port_ticks(void);
 void port_stack_paint(void);
 uint32_t port_stack_used(void);
+int port_stack_overflowed(void);
 
 #endif

@@ -104,6 +104,11 @@ uint32_t port_stack_used(void) {
     return (uint32_t)(stack_base - (uintptr_t)word);
 }
 
+/* Not every machine faults below the stack. */
+int port_stack_overflowed(void) {
+    return *(volatile uint32_t *)harness_stack_limit != PAINT;
+}
+
 void boot_exit(int code) {
     const uintptr_t block[2] = {STOPPED_APPLICATION_EXIT, (uintptr_t)code};
 

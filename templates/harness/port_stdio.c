@@ -26,6 +26,10 @@ uint32_t port_stack_used(void) {
     return 0;
 }
 
+int port_stack_overflowed(void) {
+    return 0;
+}
+
 int main(void) {
 #ifdef _WIN32
     (void)_setmode(_fileno(stdin), _O_BINARY);

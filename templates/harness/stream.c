@@ -2,7 +2,7 @@
  * Inputs in, records out. All numbers are 32-bit words in the order of the processor.
  *
  *   in:  magic, count, bytes of one input, 0;         then for each input: rung, sequence, bytes
- *   out: magic, bytes of a tensor, has a front, 0;    then for each input eight words (status,
+ *   out: magic, bytes of a tensor, 0, 0;             then for each input eight words (status,
  *        frame length, ticks of the front low and high, ticks of the coder low and high, deepest
  *        stack in bytes, 0), the tensor, and the frame where the status is 0
  */
@@ -10,7 +10,7 @@
 
 #define MAGIC 0x48545349u /* "ISTH" */
 
-enum { EXIT_DONE = 0, EXIT_READ = 2, EXIT_INPUT = 3, EXIT_WRITE = 4 };
+enum { EXIT_DONE = 0, EXIT_READ = 2, EXIT_INPUT = 3, EXIT_WRITE = 4, EXIT_STACK = 6 };
 
 static void put64(uint32_t *words, uint64_t value) {
     words[0] = (uint32_t)(value & 0xffffffffu);
@@ -33,6 +33,9 @@ static int one(uint64_t overhead) {
     harness_encode();
     const uint64_t end = port_ticks();
     record[6] = port_stack_used();
+    if (port_stack_overflowed()) {
+        return EXIT_STACK;
+    }
 
     const uint64_t front = middle - begin;
     const uint64_t encode = end - middle;
@@ -52,7 +55,7 @@ static int one(uint64_t overhead) {
 
 int harness_main(void) {
     uint32_t head[4];
-    uint32_t reply[4] = {MAGIC, harness_layout[1], harness_layout[3], 0};
+    uint32_t reply[4] = {MAGIC, harness_layout[1], 0, 0};
 
     if (port_read(head, sizeof head) != 0) {
         return EXIT_READ;

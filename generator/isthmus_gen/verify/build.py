@@ -40,11 +40,12 @@ _WARNING = re.compile(r"^.*: warning: .*$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Layout:
-    """What the harness was compiled with: bytes of one input and of the tensor, longest frame."""
+    """What the harness was compiled with. ``element_bytes`` is 1, 2 or 4: int8, int16, float32."""
 
     input_bytes: int
-    elements: int
+    tensor_bytes: int
     frame_bytes_max: int
+    element_bytes: int
     has_front: bool
 
 
@@ -135,10 +136,10 @@ class _Builder:
                     f"the emulated machine {self.machine.machine} has {place.ram_bytes} bytes of"
                     f" RAM, the target {memory.ram_bytes}; the budget is the target's"
                 )
-        report = stack_report([*tree, step], ENTRIES)
+        report = stack_report([*tree, step, *common], ENTRIES)
         if ENTRIES[-1] not in report.deepest:
             # an inline wrapper: the chain then starts at its only caller
-            report = stack_report([*tree, step], (*ENTRIES[:-1], "harness_encode"))
+            report = stack_report([*tree, step, *common], (*ENTRIES[:-1], "harness_encode"))
         if report.unknown:
             notes.append("stack without the frames of " + ", ".join(report.unknown))
         if report.unbounded:
@@ -159,7 +160,9 @@ class _Builder:
         if ElfFile.is_elf(sizing):
             full, bare = ElfFile(sizing), ElfFile(baseline)
             layout = _layout(full)
-            arena = full.symbol("harness_arena").size - (0 if layout.has_front else 1)
+            arena = layout.tensor_bytes
+            if layout.has_front:
+                arena = full.symbol("harness_arena").size
             encoder = full.symbol("harness_memory").size
             flash = full.loaded_bytes() - bare.loaded_bytes()
             own = sum(ElfFile(path).written_bytes() for path in tree)
@@ -284,5 +287,5 @@ class _Builder:
 
 
 def _layout(elf: ElfFile) -> Layout:
-    words = struct.unpack("<4I", elf.bytes_at("harness_layout"))
-    return Layout(words[0], words[1], words[2], bool(words[3]))
+    words = struct.unpack("<5I", elf.bytes_at("harness_layout"))
+    return Layout(words[0], words[1], words[2], words[3], bool(words[4]))

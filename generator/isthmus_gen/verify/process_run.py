@@ -25,6 +25,7 @@ _EXIT_TEXT = {
     3: "the input is not one this program takes",
     4: "the output could not be written",
     5: "in.bin or out.bin could not be opened",
+    6: "the stack overflowed",
     101: "the processor faulted (bad access, bad instruction or stack overflow)",
 }
 
@@ -106,5 +107,5 @@ def _check(done: subprocess.CompletedProcess[bytes], path: str) -> None:
     text = _EXIT_TEXT.get(done.returncode, "")
     if not text:
         lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
-        text = lines[-1] if lines else "the program crashed"
+        text = lines[0] if lines else "the program crashed"
     raise EmulationError(path, f"exit code {done.returncode}: {text}")

@@ -23,10 +23,10 @@ _MAGIC = 0x48545349
 class FirmwareRun:
     """What the firmware made of n inputs.
 
-    ``tensors`` int8 [n, elements]; ``frames`` and ``statuses`` one each (a frame is empty where the
-    status is not 0). Instruction counts are retired instructions, the mean over the inputs that
-    were counted, None where the emulator counts none. ``stack_used_bytes`` is what one step was
-    seen to use.
+    ``tensors`` int8 [n, bytes of a tensor], raw where its elements are int16 or float32;
+    ``frames`` and ``statuses`` one each (a frame is empty where the status is not 0). Instruction
+    counts are retired instructions, the mean over the inputs that were counted, None where the
+    emulator counts none. ``stack_used_bytes`` is what one step was seen to use.
     """
 
     tensors: npt.NDArray[np.int8]
@@ -67,8 +67,8 @@ def parse_records(
     """
     if len(data) < 16 or struct.unpack_from("<I", data)[0] != _MAGIC:
         raise EmulationError(path, "the program wrote no output")
-    elements = struct.unpack_from("<I", data, 4)[0]
-    tensors = np.empty((count, elements), dtype=np.int8)
+    size_of_tensor: int = struct.unpack_from("<I", data, 4)[0]
+    tensors = np.empty((count, size_of_tensor), dtype=np.int8)
     frames: list[bytes] = []
     statuses: list[int] = []
     front: list[int] = []
@@ -76,14 +76,14 @@ def parse_records(
     stack = 0
     at = 16
     for i in range(count):
-        if at + 32 + elements > len(data):
+        if at + 32 + size_of_tensor > len(data):
             raise EmulationError(path, f"the output ends in record {i} of {count}")
         status, length, front_low, front_high, encode_low, encode_high, used, _ = (
             struct.unpack_from("<8I", data, at)
         )
         at += 32
-        tensors[i] = np.frombuffer(data, dtype=np.int8, count=elements, offset=at)
-        at += elements
+        tensors[i] = np.frombuffer(data, dtype=np.int8, count=size_of_tensor, offset=at)
+        at += size_of_tensor
         size = length if status == 0 else 0
         if at + size > len(data):
             raise EmulationError(path, f"the output ends in the frame of record {i} of {count}")

@@ -58,7 +58,7 @@ class TargetResult:
 
 def run_firmware(
     build: Build,
-    inputs: npt.NDArray[np.int8],
+    inputs: npt.NDArray[Any],
     *,
     rungs: int | Sequence[int] = 0,
     timeout_s: float = _TIMEOUT_S,
@@ -74,6 +74,9 @@ def run_firmware(
     DataDtypeError where the inputs are not what it was built for.
     """
     size = build.layout.input_bytes if build.layout else int(np.prod(inputs.shape[1:]))
+    if build.layout is not None and not build.layout.has_front:
+        # tensors of any element go in as their bytes
+        inputs = np.ascontiguousarray(inputs.reshape(len(inputs), -1)).view(np.int8)
     rows = check_inputs(inputs, size)
     rung_list = [rungs] * len(rows) if isinstance(rungs, int) else list(rungs)
     if len(rung_list) != len(rows):
@@ -102,8 +105,8 @@ def run_firmware(
 def verify_tree(
     firmware_dir: Path,
     target: Target,
-    inputs: npt.NDArray[np.int8] | None,
-    tensors_reference: npt.NDArray[np.int8],
+    inputs: npt.NDArray[Any] | None,
+    tensors_reference: npt.NDArray[Any],
     frames_reference: Sequence[bytes],
     work_dir: Path,
     progress: Progress | None = None,
@@ -115,8 +118,9 @@ def verify_tree(
 ) -> TargetResult:
     """Builds, checks the budget, runs and compares.
 
-    ``inputs`` int8 [n, ...] (None: the tensors themselves, for a tree without a front half);
-    ``tensors_reference`` int8 [n, elements]; frame i is that of tensor i with sequence number
+    ``inputs`` int8 [n, ...], or the tensors (or None) for a tree without a front half;
+    ``tensors_reference`` int8 [n, elements] (int16 or float32 where the
+    profile's tensor is, compared bit for bit); frame i is that of tensor i with sequence number
     i mod 2^16 and its rung.
 
     Raises BuildError, BudgetError, ToolMissingError and EmulationError; a difference
@@ -126,20 +130,21 @@ def verify_tree(
         progress(f"{target.name}: building", 0, 1)
     build = build_tree(firmware_dir, target, work_dir, compiler=compiler, emulator=emulator)
     check_budget(build, target)
-    tensors = tensors_reference.reshape(len(tensors_reference), -1)
+    tensors = np.ascontiguousarray(tensors_reference.reshape(len(tensors_reference), -1))
     if len(frames_reference) != len(tensors):
         raise DataShapeError(
             "frames_reference", f"there are {len(frames_reference)}", allowed=f"{len(tensors)}"
         )
-    if build.layout is not None and build.layout.elements != tensors.shape[1]:
+    raw = tensors.view(np.int8).reshape(len(tensors), -1)
+    if build.layout is not None and build.layout.tensor_bytes != raw.shape[1]:
         raise DataShapeError(
             "tensors_reference",
-            f"{tensors.shape[1]} elements a tensor",
-            allowed=f"{build.layout.elements}, as in isth.h",
+            f"{raw.shape[1]} bytes a tensor",
+            allowed=f"{build.layout.tensor_bytes}, as in isth.h",
         )
     run = run_firmware(
         build,
-        tensors if inputs is None else inputs,
+        raw if inputs is None else inputs,
         rungs=rungs,
         timeout_s=timeout_s,
         progress=progress,
@@ -154,7 +159,7 @@ def verify_tree(
 def _result(
     build: Build,
     run: FirmwareRun,
-    tensors: npt.NDArray[np.int8],
+    tensors: npt.NDArray[Any],
     frames: Sequence[bytes],
 ) -> TargetResult:
     front, front_note = _compare_tensors(run.tensors, tensors)
@@ -184,15 +189,17 @@ def _result(
     )
 
 
-def _compare_tensors(got: npt.NDArray[np.int8], want: npt.NDArray[np.int8]) -> tuple[int, str]:
-    """The number of elements that differ, and the first of them in words."""
-    places = np.argwhere(got != want)
+def _compare_tensors(got: npt.NDArray[np.int8], want: npt.NDArray[Any]) -> tuple[int, str]:
+    """The number of elements that differ in any bit, and the first of them in words."""
+    made = got.view(want.dtype)
+    bits = np.dtype(f"u{want.dtype.itemsize}")
+    places = np.argwhere(made.view(bits) != want.view(bits))
     if not len(places):
         return 0, ""
     i, element = (int(value) for value in places[0])
     text = (
         f"first mismatch: stage front, input {i}, element {element}:"
-        f" {int(got[i, element])}, reference {int(want[i, element])}"
+        f" {made[i, element]}, reference {want[i, element]}"
     )
     return len(places), text
 

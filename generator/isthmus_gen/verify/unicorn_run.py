@@ -44,7 +44,7 @@ def run_unicorn(
     does not return.
     """
     emulated = _Machine(build, machine, timeout_s)
-    tensors = np.empty((len(inputs), emulated.elements), dtype=np.int8)
+    tensors = np.empty((len(inputs), emulated.tensor_bytes), dtype=np.int8)
     frames: list[bytes] = []
     statuses: list[int] = []
     front: list[int] = []
@@ -56,13 +56,15 @@ def run_unicorn(
         emulated.set_word("harness_rung", rung)
         emulated.set_word("harness_sequence", i & 0xFFFF)
         front.append(emulated.call("harness_front", count=count)[1])
-        tensor = emulated.read(emulated.word("harness_tensor"), emulated.elements)
+        tensor = emulated.read(emulated.word("harness_tensor"), emulated.tensor_bytes)
         tensors[i] = np.frombuffer(tensor, dtype=np.int8)
         encode.append(emulated.call("harness_encode", count=count)[1])
         statuses.append(emulated.word("harness_status"))
         frames.append(emulated.frame() if statuses[-1] == 0 else b"")
         if progress is not None:
             progress(i + 1, len(inputs))
+        if emulated.stack_overflowed():
+            raise EmulationError(emulated.path, "the stack overflowed")
     counts = min(counted, len(inputs))
     return FirmwareRun(
         tensors=tensors,
@@ -85,15 +87,15 @@ class _Machine:
     def __init__(self, build: Build, machine: UnicornEmulator, timeout_s: float) -> None:
         unicorn = _library()
         self._failure: type[Exception] = unicorn.UcError
-        self._path = f"{build.target.name} (unicorn {machine.cpu})"
+        self.path = f"{build.target.name} (unicorn {machine.cpu})"
         self._elf = ElfFile(build.elf)
         self._timeout_us = int(timeout_s * 1e6)
         self._arm = machine.cpu != "riscv32"
         self._uc: Any = self._open(machine.cpu)
         self._block_hook = unicorn.UC_HOOK_BLOCK
         self._map()
-        layout = struct.unpack("<4I", self._elf.bytes_at("harness_layout"))
-        self.elements, self._frame_max = layout[1], layout[2]
+        layout = struct.unpack("<5I", self._elf.bytes_at("harness_layout"))
+        self.tensor_bytes, self._frame_max = layout[1], layout[2]
         self._stack = (
             self._elf.symbol("harness_stack_limit").value,
             self._elf.symbol("harness_stack_top").value,
@@ -115,7 +117,7 @@ class _Machine:
             uc.emu_start(start, stop, timeout=self._timeout_us)
         except self._failure as error:
             place = self._elf.function_at(uc.reg_read(self._pc))
-            raise EmulationError(self._path, f"{error} in {place}, called from {name}") from error
+            raise EmulationError(self.path, f"{error} in {place}, called from {name}") from error
         finally:
             if hook is not None:
                 uc.hook_del(hook)
@@ -124,7 +126,7 @@ class _Machine:
             seconds = self._timeout_us / 1e6
             place = self._elf.function_at(pc)
             raise EmulationError(
-                self._path, f"{name} did not return within {seconds:.0f} s; it is in {place}"
+                self.path, f"{name} did not return within {seconds:.0f} s; it is in {place}"
             )
         return int(uc.reg_read(self._result)), self._count
 
@@ -133,14 +135,14 @@ class _Machine:
         try:
             return bytes(self._uc.mem_read(address, size))
         except self._failure as error:
-            raise EmulationError(self._path, f"reading {size} bytes at {address:#x}") from error
+            raise EmulationError(self.path, f"reading {size} bytes at {address:#x}") from error
 
     def write(self, address: int, data: bytes) -> None:
         """Writes to the emulated memory. Raises EmulationError outside of it."""
         try:
             self._uc.mem_write(address, data)
         except self._failure as error:
-            raise EmulationError(self._path, f"writing at {address:#x}") from error
+            raise EmulationError(self.path, f"writing at {address:#x}") from error
 
     def word(self, name: str) -> int:
         """The 32-bit variable ``name``."""
@@ -155,7 +157,7 @@ class _Machine:
         length = self.word("harness_length")
         if length > self._frame_max:
             raise EmulationError(
-                self._path, f"a frame of {length} bytes, ISTH_FRAME_BYTES_MAX is {self._frame_max}"
+                self.path, f"a frame of {length} bytes, ISTH_FRAME_BYTES_MAX is {self._frame_max}"
             )
         return self.read(self._elf.symbol("harness_frame").value, length)
 
@@ -169,6 +171,10 @@ class _Machine:
         low, high = self._stack
         data = self.read(low, high - low)
         return len(data.lstrip(_PAINT))
+
+    def stack_overflowed(self) -> bool:
+        """True where the lowest word of the stack was written."""
+        return self.read(self._stack[0], 4) != _PAINT * 4
 
     def _open(self, cpu: str) -> Any:
         unicorn = _library()

@@ -5,7 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define ISTH_ELEMENTS 96
+#define ISTH_ELEMENTS 96u
 #define ISTH_RUNGS 2
 #define ISTH_FRAME_BYTES_MAX 104
 #define ISTH_SLICES 1
@@ -15,13 +15,15 @@
 
 typedef enum { ISTH_OK = 0, ISTH_E_RUNG = 5, ISTH_E_BUFFER = 14 } isth_status;
 
+typedef int8_t isth_element;
+
 typedef struct {
     uint32_t sum;
     uint16_t contexts[8];
 } isth_encoder_memory;
 
 isth_status isth_encode_tensor(isth_encoder_memory *m, unsigned rung, uint16_t sequence,
-                               const int8_t *tensor, uint8_t *out, size_t capacity,
+                               const isth_element *tensor, uint8_t *out, size_t capacity,
                                size_t *length);
 
 #endif

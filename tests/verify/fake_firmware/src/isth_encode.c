@@ -6,7 +6,7 @@ static uint8_t mixed(int8_t value, unsigned rung) {
 }
 
 isth_status isth_encode_tensor(isth_encoder_memory *m, unsigned rung, uint16_t sequence,
-                               const int8_t *tensor, uint8_t *out, size_t capacity,
+                               const isth_element *tensor, uint8_t *out, size_t capacity,
                                size_t *length) {
     uint64_t square = 1;
 
@@ -19,10 +19,12 @@ isth_status isth_encode_tensor(isth_encoder_memory *m, unsigned rung, uint16_t s
     }
     m->sum = 0;
     for (size_t i = 0; i < ISTH_ELEMENTS; i++) {
-        m->sum += (uint32_t)(tensor[i] + 128);
+        const int8_t value = (int8_t)tensor[i];
+
+        m->sum += (uint32_t)(value + 128);
         /* a 64-bit division, so that the compiler's library is needed on every core */
         square = (square * 1000003u + m->sum) / (1u + (m->sum & 7u));
-        out[8 + i] = mixed(tensor[i], rung);
+        out[8 + i] = mixed(value, rung);
     }
     m->sum += (uint32_t)(square & 0xffu);
     out[0] = (uint8_t)'F';
