@@ -72,5 +72,5 @@ def run_demo(
             raise MismatchError(f"target {row['name']}", "firmware and reference differ")
     evaluation = evaluate_bundle(made.bundle, load_data(data["test"]), progress=progress)
     report_file = out / "report.html"
-    write_report(report_file, made.bundle, evaluation, targets=rows)
+    write_report(report_file, made.bundle, evaluation, verify=rows)
     return Demo(made.bundle, made.report, rows, evaluation.as_dict(), report_file)

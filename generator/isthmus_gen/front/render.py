@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from isthmus_gen.front.build import FrontPlan, shape_text
 from isthmus_gen.front.layers import Array, Layer, Ref, Struct, Value
-from isthmus_gen.resources import kernel_root, template_root
+from isthmus_gen.resources import kernel_root
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -162,17 +162,11 @@ def _context(plan: FrontPlan, banner: str, abi: int) -> dict[str, Any]:
 
 
 def front_environment() -> Environment:
-    """The Jinja environment of the templates: strict, no escaping, blocks leave no blank lines."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    """The environment of every template (:func:`isthmus_gen.emit.environment.make_environment`)."""
+    from isthmus_gen.emit.environment import make_environment
 
-    return Environment(
-        loader=FileSystemLoader(template_root()),
-        undefined=StrictUndefined,
-        autoescape=False,  # C, not HTML: text of the model goes through c_comment
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    environment: Environment = make_environment()
+    return environment
 
 
 _TEMPLATES = {
