@@ -14,10 +14,11 @@ from isthmus_gen.evaluate.front import (
     NativeFront,
     open_front,
 )
+from isthmus_gen.evaluate.report import render_report, save_plots, write_report
 from isthmus_gen.evaluate.result import Evaluation, FeatureHistogram, PathResult
 from isthmus_gen.evaluate.rivals import Rival
-from isthmus_gen.evaluate.rungs import RungMeter, RungResult
 from isthmus_gen.evaluate.run import evaluate_bundle
+from isthmus_gen.evaluate.rungs import RungMeter, RungResult
 from isthmus_gen.evaluate.statistics import Interval, Tally, paired_interval
 
 __all__ = [
@@ -37,4 +38,7 @@ __all__ = [
     "evaluate_bundle",
     "open_front",
     "paired_interval",
+    "render_report",
+    "save_plots",
+    "write_report",
 ]

@@ -172,7 +172,9 @@ class FloatFront:
 
     def __init__(self, bundle: Bundle) -> None:
         self._model = open_tflite(bundle.read("front_float.tflite"))
-        self._preprocessing = Preprocessing.from_dict(bundle.profile.extra["input"]["preprocessing"])
+        self._preprocessing = Preprocessing.from_dict(
+            bundle.profile.extra["input"]["preprocessing"]
+        )
 
     def features(self, x: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Features float32 [n, *shape] for raw inputs [n, ...]."""

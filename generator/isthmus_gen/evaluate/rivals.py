@@ -112,7 +112,12 @@ def measure_rivals(
             size[0] += sum(len(file) for file in files)
             if kind == "jpeg":
                 size[1] += sum(jpeg_scan_bytes(file) for file in files)
-            arrived = np.stack([_decode(file, picture.shape) for file, picture in zip(files, pictures, strict=True)])
+            arrived = np.stack(
+                [
+                    _decode(file, picture.shape)
+                    for file, picture in zip(files, pictures, strict=True)
+                ]
+            )
             tallies[kind, quality].add(predict(arrived), whole, truth)
         done += len(x)
         progress("sending pictures", done, count)

@@ -1,0 +1,149 @@
+"""The report's sections that need no evaluation: quantisers, device, verification, commands."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from isthmus_gen.evaluate.html import Markup, code_block, definitions, join, paragraph, table
+from isthmus_gen.evaluate.result import Evaluation
+
+__all__ = [
+    "NONE",
+    "again_section",
+    "device_section",
+    "heading",
+    "quantisers_section",
+    "verify_section",
+]
+
+NONE = "–"
+"""Stands where there is no figure."""
+
+
+def heading(text: str) -> Markup:
+    """A section's heading."""
+    return Markup(f"<h2>{join([text])}</h2>")
+
+
+def quantisers_section(report: Mapping[str, Any]) -> Markup:
+    """The quantiser of each rung."""
+    rows = []
+    for number, rung in enumerate(report["rungs"]):
+        details = rung.get("quantizer_details", {})
+        lam = details.get("lambda")
+        values = ", ".join(f"{value:.3g}" for value in rung["values"][:8])
+        rows.append(
+            [
+                str(number),
+                str(rung["levels"]),
+                rung["quantizer"],
+                rung["clip_rule"],
+                f"{rung['clip_min']:.4g} to {rung['clip_max']:.4g}",
+                NONE if lam is None else f"{lam:.4g}",
+                f"{details['entropy_bits']:.3f}" if "entropy_bits" in details else NONE,
+                values + (", …" if len(rung["values"]) > 8 else ""),
+            ]
+        )
+    head = ["rung", "N", "quantiser", "clip rule", "clip range", "lambda", "entropy, bit",
+            "reconstruction values"]  # fmt: skip
+    return join([heading("Quantisers"), table(head, rows, text_columns=0)])
+
+
+def device_section(report: Mapping[str, Any]) -> Markup:
+    """Memory plan and layers of the int8 front half."""
+    parts = [heading("On the device")]
+    if "arena_bytes" not in report:
+        parts.append(paragraph("The device runs the front half in float: no memory plan."))
+        return join(parts)
+    arena, bound = int(report["arena_bytes"]), int(report["arena_lower_bound_bytes"])
+    parts.append(
+        definitions(
+            [
+                ("Tensor arena", f"{arena:,} bytes; no plan needs fewer than {bound:,}"),
+                ("Constants of the front half", f"{int(report['constant_bytes']):,} bytes"),
+            ]
+        )
+    )
+    total = max(1, sum(int(layer["macs"]) for layer in report["layers"]))
+    rows = [
+        [
+            str(number),
+            str(layer["operator"]),
+            f"{int(layer['macs']):,}",
+            f"{100 * int(layer['macs']) / total:.1f} %",
+        ]
+        for number, layer in enumerate(report["layers"])
+    ]
+    head = ["layer", "operator", "multiply-accumulates", "share"]
+    parts.append(table(head, rows, text_columns=2))
+    return join(parts)
+
+
+_VERIFY = (
+    ("name", "target"),
+    ("inputs", "inputs"),
+    ("mismatches_front", "front mismatches"),
+    ("mismatches_bytes", "byte mismatches"),
+    ("front_instructions", "front instructions"),
+    ("encode_instructions_per_element", "encode instr. / element"),
+    ("flash_bytes", "flash, bytes"),
+    ("ram_bytes", "RAM, bytes"),
+    ("stack_bytes", "stack, bytes"),
+)
+
+
+def verify_section(targets: Sequence[Mapping[str, Any]]) -> Markup:
+    """What `isthmus verify` found for each target."""
+    rows = [[_figure(key, target.get(key)) for key, _ in _VERIFY] for target in targets]
+    return join(
+        [
+            heading("Verified against the reference"),
+            paragraph("The tree as built for each target, run natively or under emulation."),
+            table([label for _, label in _VERIFY], rows),
+        ]
+    )
+
+
+def _figure(key: str, value: Any) -> str:
+    if value is None:
+        return NONE
+    if key.startswith("mismatches_"):
+        kind = "good" if value == 0 else "bad"
+        return Markup(f'<span class="{kind}">{int(value):,}</span>')
+    if isinstance(value, float):
+        return f"{value:,.1f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def again_section(
+    report: Mapping[str, Any], evaluation: Evaluation | None, commands: Sequence[str] | None
+) -> Markup:
+    """The commands that make all this again."""
+    lines = list(commands) if commands is not None else _commands(report, evaluation)
+    return join(
+        [
+            heading("How to make it again"),
+            paragraph("Equal options and inputs give equal bytes."),
+            code_block("\n".join(lines)),
+        ]
+    )
+
+
+def _commands(report: Mapping[str, Any], evaluation: Evaluation | None) -> list[str]:
+    """The commands as far as report.json tells them."""
+    rungs = report["rungs"]
+    first = rungs[0]
+    rule = first["clip_rule"]
+    clip = f"{first['clip_min']!r}:{first['clip_max']!r}" if rule == "fixed" else rule
+    levels = ",".join(str(rung["levels"]) for rung in rungs)
+    generate = ["isthmus", "generate", report["model"], "--cut", report["cut"], "--calibration",
+                "CALIBRATION.npz", "--target", report["target"], "--levels", levels,
+                "--clip", clip, "--quantizer", first["quantizer"], "--out", "bundle"]  # fmt: skip
+    lam = first.get("quantizer_details", {}).get("lambda")
+    if lam is not None and len(rungs) == 1:
+        generate += ["--lambda", repr(lam)]
+    data = "DATA.npz" if evaluation is None else evaluation.data
+    evaluate = ["isthmus", "evaluate", "bundle", "--data", data]
+    return [shlex.join(generate), "isthmus verify bundle", shlex.join(evaluate)]
