@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -9,6 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from isthmus.errors import OptionError
+from isthmus_gen.calibrate import parse_clip
 
 __all__ = ["GenerateOptions", "make_options", "parse_levels"]
 
@@ -86,11 +88,33 @@ def parse_levels(text: str) -> tuple[int, ...]:
 def make_options(values: Mapping[str, Any]) -> GenerateOptions:
     """Options from a mapping; OptionError names the option that is wrong and what it may be."""
     try:
-        return GenerateOptions.model_validate(dict(values))
+        options = GenerateOptions.model_validate(dict(values))
     except ValidationError as error:
         first = error.errors()[0]
         field = str(first["loc"][0]) if first["loc"] else "options"
         message = first["msg"].removeprefix("Value error, ")
         raise OptionError(
-            f"--{field.replace('_', '-')}", f"is {first.get('input')!r:.60}", allowed=message
+            _option(field), f"is {first.get('input')!r:.60}", allowed=message
         ) from None
+    _check_clip(options.clip)
+    return options
+
+
+def _check_clip(text: str) -> None:
+    """Before any long work: a rule, or fixed ends that enclose something."""
+    try:
+        spec = parse_clip(text)
+    except OptionError as error:
+        raise OptionError("--clip", f"is {text!r:.60}", allowed=error.allowed) from None
+    if isinstance(spec, str):
+        return
+    low, high = spec if isinstance(spec, tuple) else (0.0, spec)
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise OptionError(
+            "--clip", f"is {text!r:.60}", allowed="finite ends, C_MIN (else 0) below C_MAX"
+        )
+
+
+def _option(field: str) -> str:
+    """A field as it is spelt on the command line."""
+    return "--lambda" if field == "lam" else f"--{field.replace('_', '-')}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -16,7 +15,7 @@ __all__ = ["check_writable", "write_directory"]
 
 def check_writable(path: Path) -> None:
     """OutputError where a bundle could not be written to ``path``; asked before long work."""
-    parent = path.absolute().parent
+    parent = path.resolve().parent
     if path.exists() and not path.is_dir():
         raise OutputError(str(path), "is a file", allowed="a directory, or a name not yet taken")
     if path.is_dir() and any(path.iterdir()) and not (path / MANIFEST).is_file():
@@ -29,8 +28,15 @@ def check_writable(path: Path) -> None:
     existing = parent
     while not existing.exists():
         existing = existing.parent
-    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-        raise OutputError(str(path), f"{existing} cannot be written", remedy="choose another --out")
+    try:
+        # permission bits say little (root, /proc, read-only mounts): try it
+        Path(tempfile.mkdtemp(prefix=".isthmus.", dir=existing)).rmdir()
+    except OSError as error:
+        raise OutputError(
+            str(path),
+            f"{existing} cannot be written ({error.strerror})",
+            remedy="choose another --out",
+        ) from error
 
 
 def write_directory(path: Path, files: Mapping[str, bytes]) -> None:
@@ -40,7 +46,7 @@ def write_directory(path: Path, files: Mapping[str, bytes]) -> None:
     failure at any point leaves the old one as it was. OutputError where it cannot be written.
     """
     check_writable(path)
-    target = path.absolute()
+    target = path.resolve()  # a link to a bundle stays a link
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
@@ -66,17 +72,16 @@ def write_directory(path: Path, files: Mapping[str, bytes]) -> None:
 
 
 def _swap(aside: Path, target: Path) -> None:
-    """Puts ``aside`` in the place of ``target``; puts the old one back if that fails."""
+    """Puts ``aside`` in the place of ``target``; puts the old one back where that fails."""
     if not target.exists():
         aside.rename(target)
         return
     old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
     try:
         target.rename(old / "bundle")
-        try:
-            aside.rename(target)
-        except OSError:
-            (old / "bundle").rename(target)
-            raise
+        aside.rename(target)
     finally:
+        # however it ended, by an interrupt too: the place is never left empty
+        if (old / "bundle").exists() and not target.exists():
+            (old / "bundle").rename(target)
         shutil.rmtree(old, ignore_errors=True)

@@ -19,6 +19,7 @@ from isthmus.errors import IsthmusError, OptionError
 
 __all__ = ["make_app", "run"]
 
+_INTERRUPTED = 130
 # typer carries a click of its own and names its base exception nowhere; BadParameter is public,
 # and its ancestors are UsageError and the base
 _CommandError: type[BaseException] = typer.BadParameter.__mro__[2]
@@ -68,11 +69,12 @@ def run(arguments: Sequence[str]) -> int:
     except typer.Exit as done:
         return done.exit_code
     except (typer.Abort, KeyboardInterrupt):
-        sys.stderr.write("interrupted\n")
-        return 130
+        result = _INTERRUPTED
     except BrokenPipeError:
         sys.stderr.close()
         return 141
+    if result == _INTERRUPTED:  # typer makes this number of a KeyboardInterrupt, in silence
+        sys.stderr.write("interrupted\n")
     return result if isinstance(result, int) else 0
 
 
@@ -85,7 +87,7 @@ def _usage_error(error: BaseException) -> OptionError:
     missing = getattr(error, "param", None)
     if not text.strip() and missing is not None:
         text = f"missing {missing.name}"
-    return OptionError(path, _one_line(text), remedy=f"see `{path} --help`")
+    return OptionError(path, _one_line(text).rstrip("."), remedy=f"see `{path} --help`")
 
 
 def _report(error: IsthmusError, as_json: bool) -> int:

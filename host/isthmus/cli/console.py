@@ -5,10 +5,12 @@
 2  the command line itself is wrong
 3  bad input: a file, a model, data, a frame, a target
 4  something that is needed is not installed
+130, 141  interrupted, and nobody reads the output any more
 """
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +23,7 @@ from rich.table import Table
 
 __all__ = ["Output", "progress_bar", "table"]
 
-_WIDE = 140
+_UNBOUNDED = 1 << 16
 
 
 class Output:
@@ -29,16 +31,22 @@ class Output:
 
     def __init__(self, as_json: bool) -> None:
         self.as_json = as_json
-        terminal = sys.stdout.isatty()
-        # a file or a pipe has no width of its own; do not cut tables to a terminal's
-        self._console = Console(width=None if terminal else _WIDE, highlight=False)
 
     def result(self, data: dict[str, Any], show: Callable[[Console], None]) -> None:
         """``data`` as JSON with ``--json``, else whatever ``show`` prints."""
         if self.as_json:
             sys.stdout.write(json.dumps(data, allow_nan=False) + "\n")
+        elif sys.stdout.isatty():
+            show(Console(highlight=False))
         else:
-            show(self._console)
+            sys.stdout.write(_unbounded(show))
+
+
+def _unbounded(show: Callable[[Console], None]) -> str:
+    """What ``show`` prints, for a file or a pipe: these have no width to cut or wrap lines to."""
+    text = io.StringIO()
+    show(Console(file=text, width=_UNBOUNDED, highlight=False))
+    return "".join(f"{line.rstrip()}\n" for line in text.getvalue().splitlines())
 
 
 def table(title: str, columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]]) -> Table:
