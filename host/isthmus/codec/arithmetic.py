@@ -99,17 +99,20 @@ class Writer:
 
 
 class Reader:
-    """Decodes bins from a payload; bytes past its end read as zero."""
+    """Decodes bins from a payload; bytes past its end read as zero. ``path`` is for errors."""
 
-    def __init__(self, payload: bytes, contexts: list[int], rate: int) -> None:
+    def __init__(
+        self, payload: bytes, contexts: list[int], rate: int, path: str = "frame.payload"
+    ) -> None:
         self.contexts = contexts
         self.rate = rate
         self.range = _MASK
         self._payload = payload
+        self._path = path
         self._position = 4
         self.code = int.from_bytes(payload[:4].ljust(4, b"\0"), "big")
         if self.code >= self.range:
-            raise PayloadError("frame.payload", "starts with a value outside the coder's interval")
+            raise PayloadError(self._path, "starts with a value outside the coder's interval")
 
     def read(self, context: int) -> int:
         """Decodes one bin with one context and adapts the context."""
@@ -141,11 +144,11 @@ class Reader:
         else:
             expected = (state.low + 0xFFFFFF) & 0xFF000000
         if self._window() != expected:
-            raise PayloadError("frame.payload", "does not end as an encoder ends it")
+            raise PayloadError(self._path, "does not end as an encoder ends it")
         if len(self._payload) > self._position - 3:
-            raise PayloadError("frame.payload", "holds bytes that no bin needs")
+            raise PayloadError(self._path, "holds bytes that no bin needs")
         if self._payload and self._payload[-1] == 0:
-            raise PayloadError("frame.payload", "ends with a zero byte, which is never written")
+            raise PayloadError(self._path, "ends with a zero byte, which is never written")
         return state
 
     def _window(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +32,8 @@ __all__ = [
     "encode_levels",
     "encode_payload",
     "ideal_bits",
+    "slice_path",
+    "slices_of",
 ]
 
 
@@ -62,7 +65,7 @@ def decode_payload(
 ) -> tuple[npt.NDArray[np.uint8], FinalState]:
     """The flat levels of one slice's payload, and the coder's state after the last bin."""
     form = binarisation(rung.levels)
-    reader = Reader(payload, list(rung.initial), rung.rate)
+    reader = Reader(payload, list(rung.initial), rung.rate, f"{path}.payload")
     levels = np.empty(elements, dtype=np.uint8)
     for position in range(elements):
         level = form.read(reader.read)
@@ -120,31 +123,45 @@ def encode_frame(profile: Profile, rung: int, sequence: int, tensor: npt.NDArray
     )
 
 
+def slices_of(profile: Profile, frame: bytes) -> Iterator[tuple[str, SliceHeader, bytes]]:
+    """(path, header, payload) of every slice, each checked but for what is in the payload.
+
+    Raises the FrameError that BITSTREAM.md names, TrailingError after the last slice included.
+    """
+    first: SliceHeader | None = None
+    at = 0
+    for index in range(profile.slices):
+        path = slice_path(profile, index)
+        if index > 0 and at == len(frame):
+            raise MissingSliceError(path, "is missing", allowed=f"{profile.slices} slices")
+        header = SliceHeader.parse(profile, frame[at:], path)
+        first = first or header
+        _check_order(first, header, index, path)
+        start, at = at + header.header_bytes, at + header.header_bytes + header.payload_bytes
+        yield path, header, frame[start:at]
+    if at != len(frame):
+        raise TrailingError("frame", f"goes on for {len(frame) - at} bytes", allowed=f"{at} bytes")
+
+
+def slice_path(profile: Profile, index: int) -> str:
+    """How errors call slice ``index``."""
+    return f"frame.slices[{index}]" if profile.slices > 1 else "frame"
+
+
 def decode_frame(profile: Profile, frame: bytes) -> DecodedFrame:
     """The levels of a frame: every slice once and in order, and nothing after the last.
 
     Raises the FrameError that BITSTREAM.md names for whatever is wrong.
     """
     out = np.empty(profile.tensor.elements, dtype=np.uint8)
-    first: SliceHeader | None = None
-    at = done = 0
-    for index in range(profile.slices):
-        path = f"frame.slices[{index}]" if profile.slices > 1 else "frame"
-        if index > 0 and at == len(frame):
-            raise MissingSliceError(path, "is missing", allowed=f"{profile.slices} slices")
-        header = SliceHeader.parse(profile, frame[at:], path)
-        first = first or header
-        _check_order(first, header, index, path)
-        end = at + header.header_bytes + header.payload_bytes
-        count = profile.slice_elements(index)
-        payload = frame[at + header.header_bytes : end]
-        levels, _ = decode_payload(profile.rungs[header.rung], payload, count, path)
+    done = rung = sequence = 0
+    for path, header, payload in slices_of(profile, bytes(frame)):
+        count = profile.slice_elements(header.slice)
+        rung, sequence = header.rung, header.sequence
+        levels, _ = decode_payload(profile.rungs[rung], payload, count, path)
         out[done : done + count] = levels
-        at, done = end, done + count
-    if at != len(frame):
-        raise TrailingError("frame", f"goes on for {len(frame) - at} bytes", allowed=f"{at} bytes")
-    assert first is not None  # a profile has at least one slice
-    return DecodedFrame(out.reshape(profile.tensor.shape), first.rung, first.sequence)
+        done += count
+    return DecodedFrame(out.reshape(profile.tensor.shape), rung, sequence)
 
 
 def _check_order(first: SliceHeader, header: SliceHeader, index: int, path: str) -> None:

@@ -10,8 +10,15 @@ import numpy.typing as npt
 
 from isthmus.binarisation import binarisation
 from isthmus.codec.quantise import check_levels
-from isthmus.codec.reference import DecodedFrame, rung_of
-from isthmus.errors import DataDtypeError, DataShapeError, FrameError, frame_error
+from isthmus.codec.reference import DecodedFrame, rung_of, slice_path, slices_of
+from isthmus.errors import (
+    DataDtypeError,
+    DataShapeError,
+    FrameError,
+    LevelError,
+    PayloadError,
+    frame_error,
+)
 from isthmus.native.build import load_library
 from isthmus.profile import Profile, Rung
 
@@ -107,7 +114,9 @@ class NativeCodec:
         out: list[DecodedFrame | FrameError] = []
         for index in range(count):
             if statuses[index] != 0:
-                out.append(self._explain(int(statuses[index]), frames[index]))
+                out.append(
+                    self._explain(int(statuses[index]), frames[index], int(infos[index].slice))
+                )
             else:
                 info = infos[index]
                 out.append(
@@ -115,16 +124,21 @@ class NativeCodec:
                 )
         return out
 
-    def _explain(self, status: int, frame: bytes) -> FrameError:
-        """The error with its path: headers are cheap, so the reference tells what it saw."""
-        from isthmus.codec.frame import SliceHeader
+    def _explain(self, status: int, frame: bytes, index: int) -> FrameError:
+        """The error with its path; ``index`` is the slice that C stopped at.
 
+        Headers are cheap, so the reference tells what it sees in them; payloads are not read again.
+        """
+        path = slice_path(self.profile, index)
+        if status in (PayloadError.code, LevelError.code):
+            return frame_error(status, f"{path}.payload")
         try:
-            SliceHeader.parse(self.profile, frame)
+            for _ in slices_of(self.profile, bytes(frame)):
+                pass
         except FrameError as error:
             if error.code == status:
                 return error
-        return frame_error(status, "frame")
+        return frame_error(status, path)
 
     def _encode(self, kind: str, rung: int, sequence: int, source: npt.NDArray[Any]) -> bytes:
         ffi = self._ffi
