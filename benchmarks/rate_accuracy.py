@@ -147,7 +147,7 @@ class Prepared:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measure, write the section, the JSON and the plot; 1 if the goal below is missed.
+    """Measure, write the section, the JSON and the plot; 1 if the goal is missed, 3 without data.
 
     The goal: N = 8 after stage 2 of resnet8 within one point of the whole network, with each
     uniform quantiser's centroid values.
@@ -158,6 +158,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks", help="where results go")
     options = parser.parse_args(arguments)
     data = Path(os.environ.get("ISTHMUS_DATA") or ROOT.parent / "shared" / "data")
+    if not (data / "models").is_dir():
+        print(f"no data at {data}: set ISTHMUS_DATA to their folder", file=sys.stderr)
+        return 3
     rows: list[Row] = []
     references: list[Reference] = []
     for network in NETWORKS:
@@ -359,8 +362,21 @@ def measure_rung(
     )
 
 
+def load_results(path: Path) -> tuple[list[Row], list[Reference]]:
+    """What a results file holds."""
+    found = json.loads(path.read_text(encoding="ascii"))
+    rows = [Row(**dict(zip(found["columns"], values, strict=True))) for values in found["rows"]]
+    references = [
+        Reference(**{**entry, "shape": tuple(entry["shape"])}) for entry in found["references"]
+    ]
+    return rows, references
+
+
 def write_results(rows: list[Row], references: list[Reference], out: Path) -> None:
-    """RESULTS.md's section, results/rate_accuracy.json and results/rate_accuracy.svg."""
+    """RESULTS.md's section, results/rate_accuracy.json and results/rate_accuracy.svg.
+
+    Section and plot are made from the file, so that a test can make them again.
+    """
     from benchmarks.rate_accuracy_text import draw, section
 
     folder = out / "results"
@@ -375,9 +391,11 @@ def write_results(rows: list[Row], references: list[Reference], out: Path) -> No
         for key, entries in lists.items()
     ]
     text = "{\n" + ",\n".join(lines) + "\n}\n"
-    (folder / "rate_accuracy.json").write_text(text, encoding="ascii")
-    (folder / "rate_accuracy.svg").write_text(draw(rows, references), encoding="utf-8")
-    write_section(out / "RESULTS.md", "rate_accuracy", section(rows, references))
+    file = folder / "rate_accuracy.json"
+    file.write_text(text, encoding="ascii")
+    kept = load_results(file)
+    (folder / "rate_accuracy.svg").write_text(draw(*kept), encoding="utf-8")
+    write_section(out / "RESULTS.md", "rate_accuracy", section(*kept))
 
 
 def _rounded(entry: dict[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-__all__ = ["markdown_table", "write_section"]
+__all__ = ["markdown_table", "read_section", "write_section"]
 
 _HEAD = """# Results
 
@@ -29,6 +29,12 @@ def write_section(path: Path, name: str, body: str) -> None:
         text = text.rstrip("\n") + "\n\n" + block
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
+
+
+def read_section(path: Path, name: str) -> str:
+    """What stands between the markers of ``name``."""
+    text = path.read_text(encoding="utf-8")
+    return text.partition(f"<!-- {name}: begin -->\n")[2].partition(f"\n<!-- {name}: end -->")[0]
 
 
 def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -7,6 +7,7 @@ in, which gives the same elements more slowly.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -112,7 +113,7 @@ class CompiledFront:
 
     def __call__(self, inputs: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:
         """Outputs int8 [n, output bytes] for inputs int8 [n, ...] of the input's size."""
-        flat = np.ascontiguousarray(inputs).reshape(len(inputs), -1)
+        flat = np.ascontiguousarray(inputs).reshape(len(inputs), math.prod(inputs.shape[1:]))
         if flat.shape[1] != self.input_bytes:
             raise DataShapeError(
                 "inputs", f"have {flat.shape[1]} bytes", allowed=f"{self.input_bytes}"
