@@ -96,6 +96,8 @@ class Bundle:
 
     def read(self, name: str) -> bytes:
         """The bytes of one of the bundle's files, compared with the manifest."""
+        if not _is_inside(name):
+            raise BundleFormatError(str(self.path), f"has no file {name!r}")
         file = self.path / name
         try:
             data = file.read_bytes()
@@ -120,7 +122,7 @@ def _read_manifest(file: Path) -> dict[str, Any]:
         raise BundleMissingError(
             str(file), "no such file", remedy="generate the bundle again"
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BundleFormatError(str(file), f"cannot be read ({error})") from error
     files = data.get("files") if isinstance(data, dict) else None
     named = isinstance(files, dict) and all(
@@ -135,4 +137,4 @@ def _read_manifest(file: Path) -> dict[str, Any]:
 def _is_inside(name: str) -> bool:
     """Whether a manifest's path stays inside the bundle."""
     parts = name.split("/")
-    return not name.startswith("/") and "\\" not in name and ".." not in parts and "" not in parts
+    return not {"..", ""} & set(parts) and not {"\\", "\0"} & set(name)

@@ -190,7 +190,7 @@ class Profile:
             raise BundleFormatError(str(file), f"cannot be read ({error})") from error
         try:
             data = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise BundleFormatError(str(file), f"is not JSON ({error})") from error
         return cls.from_dict(data, "profile")
 
@@ -248,9 +248,7 @@ class _Reader:
 
     def real(self, key: str) -> float:
         value = self._get(key)
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise self._fail(key, value, "a finite number")
-        if not math.isfinite(value):
+        if not _is_real(value):
             raise self._fail(key, value, "a finite number")
         return float(value)
 
@@ -276,13 +274,22 @@ class _Reader:
     def reals(self, key: str, count: int) -> tuple[float, ...]:
         values = self.sequence(key, count, count)
         for index, value in enumerate(values):
-            number = isinstance(value, (int, float)) and not isinstance(value, bool)
-            if not number or not math.isfinite(value):
+            if not _is_real(value):
                 raise self._fail(f"{key}[{index}]", value, "a finite number")
         return tuple(float(value) for value in values)
 
     def child(self, key: str) -> _Reader:
         return _Reader(self._get(key), f"{self.path}.{key}")
+
+
+def _is_real(value: Any) -> bool:
+    """Whether a JSON value is a number that a double holds."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer beyond every double
+        return False
 
 
 def _read_tensor(read: _Reader) -> TensorSpec:
