@@ -17,7 +17,7 @@ from independent_codec import IndependentCodec
 from isthmus.decoder import ReferenceCodec
 from isthmus.errors import frame_error
 from isthmus.native import NativeCodec
-from isthmus.native.build import compile_shared, host_compiler
+from isthmus.native.build import compile_shared
 from isthmus.profile import Profile
 
 BACKENDS = ("reference", "native", "emitted")
@@ -154,8 +154,3 @@ def make_factory(name: str, work: Path) -> Callable[[Profile], Backend]:
         return built[profile.digest]
 
     return factory
-
-
-def need_compiler() -> list[str]:
-    """This machine's C compiler as the host package finds it."""
-    return host_compiler()

@@ -314,9 +314,7 @@ def test_without_a_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
 
 
 def test_unknown_backend() -> None:
-    with pytest.raises(
-        OptionError, match=r"^backend: is 'fast'; allowed: auto"
-    ):
+    with pytest.raises(OptionError, match=r"^backend: is 'fast'; allowed: auto"):
         make_codec(make_profile(3, (4,)), "fast")  # type: ignore[arg-type]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,13 @@ from hypothesis import strategies as st
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import frames
+from codec_backends import build_executable, sanitised_flags
+from codec_cases import CaseFile
 
 from isthmus.native import NativeCodec
+from isthmus.native.build import runtime_dir
 
+ROOT = Path(__file__).resolve().parents[2]
 settings.register_profile("fuzz", deadline=None, derandomize=True, database=None)
 FUZZ = settings.get_profile("fuzz")
 CODECS = [NativeCodec(profile) for profile in frames.FUZZ_PROFILES]
@@ -48,6 +53,31 @@ def test_any_payload(number: int, rung: int, payload: bytes) -> None:
     data[1] = rung << 5
     frames.repair(profile, data)
     frames.judge(profile, CODECS[number], bytes(data))
+
+
+def test_damaged_frames_under_the_sanitiser(
+    tmp_path: Path, require_tool: Callable[[str], str]
+) -> None:
+    """The C decoder on damaged frames, each in a heap block of its own size."""
+    sources = [
+        ROOT / "tests" / "codec" / "case_driver.c",
+        *sorted(runtime_dir().glob("*.c")),
+    ]
+    program = build_executable(
+        sources, runtime_dir(), tmp_path / "driver", sanitised_flags(), [require_tool("gcc")]
+    )
+    found: list[list[bytes]] = [[] for _ in frames.FUZZ_PROFILES]
+    for seed in range(20_000, 23_000):
+        number, frame = frames.make_case(seed)
+        found[number].append(frame)
+    file = CaseFile()
+    for profile, damaged in zip(frames.FUZZ_PROFILES, found, strict=True):
+        file.profile(profile)
+        for frame in damaged:
+            file.decode(profile, frame)
+    run = subprocess.run([program], input=bytes(file.cases), capture_output=True, check=False)
+    assert run.returncode == 0, run.stderr.decode(errors="replace")[-3000:]
+    assert run.stdout == bytes(file.answers)
 
 
 def test_a_disagreement_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:

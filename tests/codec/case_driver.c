@@ -1,0 +1,251 @@
+/*
+ * Runs a file of codec cases: every table, tensor, frame and output lies in a heap block of exactly
+ * its size, so that a sanitiser sees each byte read or written outside.
+ *
+ *     case_driver < cases > answers
+ *
+ * Numbers are 32 bits, little-endian. A case begins with its kind:
+ *     1 profile   rows, row elements, slice rows, slices, digest[2] as one number, digest CRC,
+ * rungs; a rung: levels, classes, suffix bits, rate, contexts, payload_max, then initial, and with
+ * a leading 0 or 1: table, f32 thresholds, i16 thresholds 2 encode    type (0 i8, 1 i16, 2 f32, 3
+ * levels), rung, sequence, capacity, piece (0: one call), bytes, tensor          -> status, length,
+ * bytes out (0 unless status 0) 3 decode    bytes, frame                  -> status, elements,
+ * levels (0 unless status 0)
+ */
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "isth_codec.h"
+
+#define MAX_CONTEXTS 34u
+
+static void fail(const char *what) {
+    fprintf(stderr, "case_driver: %s\n", what);
+    exit(2);
+}
+
+static void *block(size_t size) {
+    void *memory = malloc(size);
+
+    if (memory == NULL && size != 0u) {
+        fail("no memory");
+    }
+    return memory;
+}
+
+static uint32_t get(void) {
+    unsigned char b[4];
+
+    if (fread(b, 1, 4, stdin) != 4) {
+        fail("a case ends early");
+    }
+    return (uint32_t)b[0] | (uint32_t)b[1] << 8 | (uint32_t)b[2] << 16 | (uint32_t)b[3] << 24;
+}
+
+static void put(uint32_t value) {
+    unsigned i;
+
+    for (i = 0; i < 4u; i++) {
+        putchar((int)((value >> (8u * i)) & 0xFFu));
+    }
+}
+
+static uint8_t *get_bytes(size_t size) {
+    uint8_t *data = block(size);
+
+    if (size != 0u && fread(data, 1, size, stdin) != size) {
+        fail("a case ends early");
+    }
+    return data;
+}
+
+static void read_rung(isth_rung *rung) {
+    uint16_t *initial;
+    uint32_t *keys;
+    int32_t *steps;
+    uint32_t i;
+
+    memset(rung, 0, sizeof *rung);
+    rung->levels = (uint16_t)get();
+    rung->classes = (uint8_t)get();
+    rung->suffix_bits = (uint8_t)get();
+    rung->rate = (uint8_t)get();
+    rung->context_count = (uint8_t)get();
+    rung->payload_max = get();
+    initial = block(rung->context_count * sizeof *initial);
+    for (i = 0; i < rung->context_count; i++) {
+        initial[i] = (uint16_t)get();
+    }
+    rung->initial = initial;
+    if (get() != 0u) {
+        rung->table_i8 = get_bytes(256u);
+    }
+    if (get() != 0u) {
+        keys = block((rung->levels - 1u) * sizeof *keys);
+        for (i = 0; i + 1u < rung->levels; i++) {
+            keys[i] = get();
+        }
+        rung->thresholds_f32 = keys;
+    }
+    if (get() != 0u) {
+        steps = block((rung->levels - 1u) * sizeof *steps);
+        for (i = 0; i + 1u < rung->levels; i++) {
+            steps[i] = (int32_t)get();
+        }
+        rung->thresholds_i16 = steps;
+    }
+}
+
+static void free_profile(isth_profile *profile, isth_rung *rungs) {
+    unsigned i;
+
+    for (i = 0; i < profile->rung_count; i++) {
+        free((void *)(uintptr_t)rungs[i].initial);
+        free((void *)(uintptr_t)rungs[i].table_i8);
+        free((void *)(uintptr_t)rungs[i].thresholds_f32);
+        free((void *)(uintptr_t)rungs[i].thresholds_i16);
+    }
+    free(rungs);
+}
+
+static isth_rung *read_profile(isth_profile *profile) {
+    isth_rung *rungs;
+    uint32_t prefix;
+    unsigned i;
+
+    profile->rows = get();
+    profile->row_elements = get();
+    profile->slice_rows = get();
+    profile->slices = (uint16_t)get();
+    prefix = get();
+    profile->digest[0] = (uint8_t)(prefix & 0xFFu);
+    profile->digest[1] = (uint8_t)(prefix >> 8);
+    profile->digest_crc = get();
+    profile->rung_count = (uint8_t)get();
+    rungs = block(profile->rung_count * sizeof *rungs);
+    for (i = 0; i < profile->rung_count; i++) {
+        read_rung(&rungs[i]);
+    }
+    profile->rungs = rungs;
+    return rungs;
+}
+
+/* One slice after the other in pieces of `piece` elements; the sum of what they take. */
+static isth_status encode_pieces(const isth_profile *profile, unsigned rung, uint16_t sequence,
+                                 const int8_t *tensor, uint16_t *contexts, size_t count,
+                                 uint8_t *out, size_t capacity, size_t piece, size_t *length) {
+    isth_status result = ISTH_OK;
+    unsigned slice;
+
+    *length = 0u;
+    for (slice = 0; slice < profile->slices; slice++) {
+        size_t used = *length < capacity ? *length : capacity;
+        size_t left = isth_slice_elements(profile, slice);
+        size_t size = 0u;
+        isth_encoder encoder;
+        isth_status status = isth_encoder_begin(&encoder, profile, rung, sequence, slice, contexts,
+                                                count, out + used, capacity - used);
+
+        while (status == ISTH_OK && left != 0u) {
+            size_t next = left < piece ? left : piece;
+
+            status = isth_encoder_push_i8(&encoder, tensor, next);
+            tensor += next;
+            left -= next;
+        }
+        if (status == ISTH_OK) {
+            status = isth_encoder_finish(&encoder, &size);
+        }
+        *length += size;
+        if (status == ISTH_E_BUFFER) {
+            result = status;
+        } else if (status != ISTH_OK) {
+            return status;
+        }
+    }
+    return result;
+}
+
+static void run_encode(const isth_profile *profile) {
+    uint32_t type = get();
+    uint32_t rung = get();
+    uint16_t sequence = (uint16_t)get();
+    size_t capacity = get();
+    size_t piece = get();
+    size_t bytes = get();
+    uint8_t *tensor = get_bytes(bytes);
+    uint8_t *out = block(capacity);
+    size_t count = rung < profile->rung_count ? profile->rungs[rung].context_count : MAX_CONTEXTS;
+    uint16_t *contexts = block(count * sizeof *contexts);
+    size_t length = 0u;
+    isth_status status;
+
+    if (type == 0u && piece != 0u) {
+        status = encode_pieces(profile, rung, sequence, (const int8_t *)tensor, contexts, count,
+                               out, capacity, piece, &length);
+    } else if (type == 0u) {
+        status = isth_encode_i8(profile, rung, sequence, (const int8_t *)tensor, contexts, count,
+                                out, capacity, &length);
+    } else if (type == 1u) {
+        status = isth_encode_i16(profile, rung, sequence, (const int16_t *)(const void *)tensor,
+                                 contexts, count, out, capacity, &length);
+    } else if (type == 2u) {
+        status = isth_encode_f32(profile, rung, sequence, (const float *)(const void *)tensor,
+                                 contexts, count, out, capacity, &length);
+    } else {
+        status = isth_encode_levels(profile, rung, sequence, tensor, contexts, count, out, capacity,
+                                    &length);
+    }
+    put((uint32_t)status);
+    put((uint32_t)length);
+    put(status == ISTH_OK ? (uint32_t)length : 0u);
+    if (status == ISTH_OK) {
+        fwrite(out, 1, length, stdout);
+    }
+    free(contexts);
+    free(out);
+    free(tensor);
+}
+
+static void run_decode(const isth_profile *profile) {
+    size_t bytes = get();
+    uint8_t *frame = get_bytes(bytes);
+    size_t elements = (size_t)profile->rows * profile->row_elements;
+    uint8_t *levels = block(elements);
+    uint16_t *contexts = block(MAX_CONTEXTS * sizeof *contexts);
+    isth_slice_info info;
+    isth_status status =
+        isth_decode_levels(profile, frame, bytes, contexts, MAX_CONTEXTS, levels, elements, &info);
+
+    put((uint32_t)status);
+    put(status == ISTH_OK ? (uint32_t)elements : 0u);
+    if (status == ISTH_OK) {
+        fwrite(levels, 1, elements, stdout);
+    }
+    free(contexts);
+    free(levels);
+    free(frame);
+}
+
+int main(void) {
+    isth_profile profile = {0};
+    isth_rung *rungs = NULL;
+    int next;
+
+    while ((next = getchar()) != EOF) {
+        if (next == 1) {
+            free_profile(&profile, rungs);
+            rungs = read_profile(&profile);
+        } else if (next == 2) {
+            run_encode(&profile);
+        } else if (next == 3) {
+            run_decode(&profile);
+        } else {
+            fail("not a case");
+        }
+    }
+    free_profile(&profile, rungs);
+    return ferror(stdout) != 0 ? 3 : 0;
+}

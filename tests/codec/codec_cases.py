@@ -1,0 +1,87 @@
+"""Files of cases for case_driver.c, and the answers the reference gives."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from isthmus.binarisation import binarisation
+from isthmus.codec import decode_frame, encode_frame
+from isthmus.codec.reference import encode_levels
+from isthmus.errors import FrameError
+from isthmus.profile import Profile
+
+_TYPES = {"int8": 0, "int16": 1, "float32": 2, "uint8": 3}
+
+
+def words(*values: int) -> bytes:
+    """32-bit little-endian numbers; negative ones in two's complement."""
+    return struct.pack(f"<{len(values)}I", *(value & 0xFFFFFFFF for value in values))
+
+
+class CaseFile:
+    """Cases and what must come back, written side by side."""
+
+    def __init__(self) -> None:
+        self.cases = bytearray()
+        self.answers = bytearray()
+        self.count = 0
+
+    def profile(self, profile: Profile) -> None:
+        """The profile of the cases that follow."""
+        tensor = profile.tensor
+        self.cases += b"\1" + words(
+            tensor.rows, tensor.row_elements, profile.slice_rows, profile.slices,
+            int.from_bytes(profile.digest[:2], "little"), zlib.crc32(profile.digest) ^ 0xFFFFFFFF,
+            len(profile.rungs),
+        )  # fmt: skip
+        for rung in profile.rungs:
+            form = binarisation(rung.levels)
+            self.cases += words(
+                rung.levels, form.classes, form.suffix_bits, rung.rate, form.context_count,
+                rung.payload_max, *rung.initial,
+            )  # fmt: skip
+            self.cases += words(int(rung.table_i8 is not None)) + (rung.table_i8 or b"")
+            self.cases += words(1, *rung.thresholds_f32)
+            steps = rung.thresholds_i16
+            self.cases += words(int(steps is not None), *(steps or ()))
+
+    def encode(
+        self, profile: Profile, rung: int, sequence: int, tensor: npt.NDArray[Any], piece: int = 0
+    ) -> bytes:
+        """Into a buffer of the size that is always enough; returns the frame expected."""
+        if tensor.dtype == np.uint8:
+            frame = encode_levels(profile, rung, sequence, tensor)
+        else:
+            frame = encode_frame(profile, rung, sequence, tensor)
+        header = 14 if profile.slices > 1 else 12
+        capacity = profile.slices * (header + profile.rungs[rung].payload_max)
+        self._encode(rung, sequence, tensor, capacity, piece)
+        self.answers += words(0, len(frame), len(frame)) + frame
+        return frame
+
+    def _encode(
+        self, rung: int, sequence: int, tensor: npt.NDArray[Any], capacity: int, piece: int
+    ) -> None:
+        data = np.ascontiguousarray(tensor).tobytes()
+        head = words(_TYPES[tensor.dtype.name], rung, sequence, capacity, piece, len(data))
+        self.cases += b"\2" + head + data
+        self.count += 1
+
+    def encode_short(self, profile: Profile, tensor: npt.NDArray[Any], capacity: int) -> None:
+        """Into a buffer that is too small: status 14. The length is read by :func:`lengths`."""
+        self._encode(0, 0, tensor, capacity, 0)
+
+    def decode(self, profile: Profile, frame: bytes) -> None:
+        """A frame, good or bad."""
+        self.cases += b"\3" + words(len(frame)) + frame
+        self.count += 1
+        try:
+            levels = decode_frame(profile, frame).levels.tobytes()
+            self.answers += words(0, len(levels)) + levels
+        except FrameError as error:
+            self.answers += words(error.code, 0)
