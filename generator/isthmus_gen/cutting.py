@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,18 +22,22 @@ from isthmus.interpreters import (
 from isthmus.profile import TensorSpec
 from isthmus_gen.calibrate import TensorStatistics
 from isthmus_gen.front import FrontPlan, plan_front
-from isthmus_gen.models import Cut, Halves
+from isthmus_gen.models import Cut, Halves, LoadedModel
 from isthmus_gen.options import GenerateOptions
 
-__all__ = ["as_elements", "choose_front", "tensor_spec", "with_own_back"]
+__all__ = ["as_elements", "choose_front", "nearest_working_cut", "tensor_spec", "with_own_back"]
 
 _INT16_MAX = 32767
+_TRIED_INPUTS = 8
 
 
-def choose_front(halves: Halves, options: GenerateOptions) -> FrontPlan | None:
+def choose_front(
+    halves: Halves, options: GenerateOptions, nearest: Callable[[], str | None]
+) -> FrontPlan | None:
     """The plan of the int8 front half in C, or None where the device runs a float front half.
 
-    OptionError where ``--element`` asks for a front half that the network does not give.
+    OptionError where ``--element`` asks for a front half that the network does not give,
+    ModelOperatorError where no C is there for an operator; ``nearest`` then finds a cut that works.
     """
     if options.element in ("float32", "int16"):
         if halves.front_float is None:
@@ -48,7 +53,41 @@ def choose_front(halves: Halves, options: GenerateOptions) -> FrontPlan | None:
                 remedy="take --element float32, or convert the network to full int8 first",
             )
         return None
-    return plan_front(halves.front_int8, rounding=options.rounding)
+    try:
+        return plan_front(halves.front_int8, rounding=options.rounding)
+    except ModelOperatorError as error:
+        # the front half's own names are the converter's; say it in those of the user's network
+        name = nearest()
+        advice = ["no earlier cut works"] if name is None else [f"cut at {name!r}, which works"]
+        if halves.front_float is not None:
+            advice.append("or take --element float32 where the device can run a float front half")
+        raise ModelOperatorError(
+            error.path, error.what, allowed=error.allowed, remedy=", ".join(advice)
+        ) from error
+
+
+def nearest_working_cut(
+    model: LoadedModel,
+    cut: Cut,
+    representative: Sequence[npt.NDArray[np.float32]],
+    rounding: str,
+) -> str | None:
+    """The nearest legal cut before ``cut`` whose int8 front half can be written in C.
+
+    Found by trying, so it takes about a second a cut: for the error's message alone.
+    """
+    cuts = model.cuts()
+    earlier = [found for found in cuts[: cuts.index(cut)] if found.legal]
+    for candidate in reversed(earlier):
+        front = model.split(candidate, representative[:_TRIED_INPUTS]).front_int8
+        if front is None:
+            continue
+        try:
+            plan_front(front, rounding=rounding)
+        except ModelOperatorError:
+            continue
+        return candidate.name
+    return None
 
 
 def tensor_spec(

@@ -27,7 +27,7 @@ class GenerateOptions(BaseModel):
     quantizer                  "uniform", "ecsq" (pinned ends), "ecsq-zero" (only zero pinned)
     lam                        lambda of ECSQ in squared units of the features per bit
     rate_term                  ECSQ's rate: "entropy" or "unary"
-    values                     reconstruction by each cell's "centroid" or the "published" grid
+    values                     reconstruction by the "published" grid or each cell's "centroid"
     preprocess                 "none", "unit", "signed" or "SCALE,OFFSET"
     slice_rows                 rows of a slice; 0 for one slice a frame
     element                    type of the elements on the device: "int8" (the front half in
@@ -52,7 +52,7 @@ class GenerateOptions(BaseModel):
     quantizer: Literal["uniform", "ecsq", "ecsq-zero"] = "uniform"
     lam: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     rate_term: Literal["entropy", "unary"] = "entropy"
-    values: Literal["centroid", "published"] = "centroid"
+    values: Literal["published", "centroid"] = "published"
     preprocess: str = "none"
     slice_rows: int = Field(default=0, ge=0)
     element: Literal["auto", "int8", "int16", "float32"] = "auto"
@@ -69,6 +69,22 @@ class GenerateOptions(BaseModel):
         if any(not 2 <= levels <= 256 for levels in value):
             raise ValueError("levels are 2 to 256")
         return value
+
+    def command(self) -> list[str]:
+        """The command line that asks for this bundle again, files by their names alone."""
+        words = ["isthmus", "generate", self.model.name, "--cut", self.cut]
+        words += ["--calibration", self.calibration.name, "--target", Path(self.target).name]
+        words += ["--levels", ",".join(str(levels) for levels in self.levels)]
+        for name, info in type(self).model_fields.items():
+            value = getattr(self, name)
+            if name in _SPELT_OUT or value == info.default:
+                continue
+            option = "--lambda" if name == "lam" else f"--{name.replace('_', '-')}"
+            words += [option, value.name if isinstance(value, Path) else str(value)]
+        return [*words, "--out", "bundle"]
+
+
+_SPELT_OUT = ("model", "cut", "calibration", "target", "levels", "out")
 
 
 def parse_levels(text: str) -> tuple[int, ...]:

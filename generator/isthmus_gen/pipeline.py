@@ -19,7 +19,13 @@ from isthmus.profile import Profile
 from isthmus_gen.budget import measure_tree
 from isthmus_gen.calibrate import TensorStatistics
 from isthmus_gen.codec_design import RungDesign, design_rungs, slice_rows_of
-from isthmus_gen.cutting import as_elements, choose_front, tensor_spec, with_own_back
+from isthmus_gen.cutting import (
+    as_elements,
+    choose_front,
+    nearest_working_cut,
+    tensor_spec,
+    with_own_back,
+)
 from isthmus_gen.data import DataSet, Preprocessing, load_data
 from isthmus_gen.emit import TreeInput, make_environment, render_tree, write_directory
 from isthmus_gen.emit.tree import frame_bytes_max, make_banner
@@ -75,10 +81,13 @@ def generate(options: GenerateOptions, progress: Progress = no_progress) -> Gene
     )
     calibration = calibrate(model, cut, data, preprocessing, progress)
     progress("cutting the network", 0, 1)
-    halves = model.split(cut, _representative(data, preprocessing))
+    representative = _representative(data, preprocessing)
+    halves = model.split(cut, representative)
     progress("cutting the network", 1, 1)
     halves = with_own_back(halves, options, cut)
-    plan = choose_front(halves, options)
+    plan = choose_front(
+        halves, options, lambda: nearest_working_cut(model, cut, representative, options.rounding)
+    )
     tensor = tensor_spec(cut, plan, options, calibration.statistics)
     designs = design_rungs(
         options, tensor, calibration.statistics, model.activation(cut), calibration.samples
@@ -257,6 +266,7 @@ def _report(
         "feature_min": statistics.minimum,
         "feature_max": statistics.maximum,
         "rungs": [design.report for design in designs],
+        "command": options.command(),
         "notes": list(halves.notes),
     }
     if plan is not None:

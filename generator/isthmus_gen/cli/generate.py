@@ -92,8 +92,8 @@ def generate(
     ] = None,
     rate_term: Annotated[str, typer.Option(help="ECSQ's rate: entropy or unary.")] = "entropy",
     values: Annotated[
-        str, typer.Option(help="Reconstruction: centroid of each cell, or published grid.")
-    ] = "centroid",
+        str, typer.Option(help="Reconstruction: published grid, or centroid of each cell.")
+    ] = "published",
     preprocess: Annotated[
         str, typer.Option(help="none, unit (x/255), signed (x/127.5-1) or SCALE,OFFSET.")
     ] = "none",
