@@ -28,6 +28,7 @@ FORMAT = "1.0"
 MAX_RUNGS = 8
 MAX_SLICES = 256
 _DTYPES = ("int8", "int16", "float32")
+_FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
@@ -271,11 +272,13 @@ class _Reader:
                 raise self._fail(f"{key}[{index}]", value, f"an integer in {low}..{high}")
         return tuple(values)
 
-    def reals(self, key: str, count: int) -> tuple[float, ...]:
+    def reals(self, key: str, count: int, limit: float = math.inf) -> tuple[float, ...]:
         values = self.sequence(key, count, count)
         for index, value in enumerate(values):
             if not _is_real(value):
                 raise self._fail(f"{key}[{index}]", value, "a finite number")
+            if abs(value) > limit:
+                raise self._fail(f"{key}[{index}]", value, f"a number in -{limit:g}..{limit:g}")
         return tuple(float(value) for value in values)
 
     def child(self, key: str) -> _Reader:
@@ -349,7 +352,7 @@ def _read_rung(read: _Reader, tensor: TensorSpec) -> Rung:
         clip=(low, high),
         quantizer=read.text("quantizer"),
         thresholds=thresholds,
-        values=read.reals("values", levels),
+        values=read.reals("values", levels, _FLOAT32_MAX),
         rate=read.integer("rate", 5, 7),
         initial=read.integers("initial", binarisation(levels).context_count, 128, 65408),
         table_i8=table,
