@@ -1,0 +1,66 @@
+/*
+ * Isthmus example: read an input, run the front half, send the frame slice by slice.
+ *
+ * All memory is static and sized by isth.h. Bring the four functions of isth_port.h for your
+ * board; port_stdio.c is the one for a program on Linux.
+ */
+#include "isth.h"
+#include "isth_port.h"
+
+#if ISTH_HAS_FRONT
+static uint8_t arena[ISTH_FRONT_ARENA_BYTES] __attribute__((aligned(16)));
+#else
+static isth_element tensor[ISTH_ELEMENTS];
+#endif
+
+static isth_encoder_memory memory;
+static uint8_t slice_buffer[ISTH_SLICE_BYTES_MAX];
+
+/* The next feature tensor, or NULL when the inputs have ended. */
+static const isth_element *next_tensor(void) {
+#if ISTH_HAS_FRONT
+    int8_t *input = isth_front_input(arena);
+
+    if (isth_port_receive(input, ISTH_FRONT_INPUT_BYTES) != ISTH_FRONT_INPUT_BYTES) {
+        return NULL;
+    }
+    return isth_front_run(arena);
+#else
+    return isth_port_receive(tensor, sizeof tensor) == sizeof tensor ? tensor : NULL;
+#endif
+}
+
+static int send_frame(const isth_element *values, uint16_t sequence) {
+    unsigned slice;
+
+    for (slice = 0; slice < ISTH_SLICES; slice++) {
+        size_t count = isth_slice_elements(&isth_tables, slice);
+        size_t length = 0u;
+
+        if (isth_slice_begin(&memory, 0u, sequence, slice, slice_buffer, sizeof slice_buffer) !=
+                ISTH_OK ||
+            isth_slice_push(&memory, values, count) != ISTH_OK ||
+            isth_slice_finish(&memory, &length) != ISTH_OK ||
+            isth_port_send(slice_buffer, length) != 0) {
+            return -1;
+        }
+        values += count;
+    }
+    return 0;
+}
+
+int main(void) {
+    uint16_t sequence = 0u;
+    const isth_element *values;
+
+    if (isth_port_init() != 0) {
+        return 1;
+    }
+    while ((values = next_tensor()) != NULL) {
+        if (send_frame(values, sequence) != 0) {
+            return 2;
+        }
+        sequence++;
+    }
+    return 0;
+}

@@ -1,0 +1,86 @@
+"""The emitted example program, built for this machine, against the host's decoder."""
+
+from __future__ import annotations
+
+import struct
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tree_profiles import PROFILES
+
+from isthmus import Decoder
+from isthmus.codec.reference import encode_frame
+from isthmus.profile import Profile
+
+
+def _build(tree: Path, run: Any, cc: str, out: Path) -> Path:
+    example = tree / "examples" / "frames"
+    sources = [*sorted((tree / "src").glob("*.c")), example / "main.c", example / "port_stdio.c"]
+    flags = ["-std=c99", "-O2", "-Wall", "-Wextra", "-Werror", "-fsanitize=undefined,address"]
+    run([cc, *flags, f"-I{tree / 'src'}", f"-I{example}", *sources, "-o", out / "frames"])
+    return out / "frames"
+
+
+def _frames(program: Path, given: bytes, slices: int) -> list[bytes]:
+    """The program's length-prefixed slices, put together to frames."""
+    done = subprocess.run([program], input=given, capture_output=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    parts, at = [], 0
+    while at < len(done.stdout):
+        (size,) = struct.unpack_from("<I", done.stdout, at)
+        parts.append(done.stdout[at + 4 : at + 4 + size])
+        assert len(parts[-1]) == size
+        at += 4 + size
+    assert len(parts) % slices == 0
+    return [b"".join(parts[i : i + slices]) for i in range(0, len(parts), slices)]
+
+
+def test_digits_from_input_to_features(
+    digits_bundle: Any, run: Any, require_tool: Any, tmp_path: Path
+) -> None:
+    program = _build(digits_bundle.firmware, run, require_tool("gcc"), tmp_path)
+    vectors = digits_bundle.path / "vectors"
+    inputs = [(vectors / f"{number}_input.bin").read_bytes() for number in range(2)]
+    frames = _frames(program, b"".join(inputs), digits_bundle.profile.slices)
+    decoder = Decoder(digits_bundle)
+    for number, frame in enumerate(frames):
+        assert frame == (vectors / f"{number}_rung0_frame.bin").read_bytes()
+        decoded = decoder.decode(frame)
+        assert decoded.sequence == number
+        levels = (vectors / f"{number}_rung0_levels.bin").read_bytes()
+        assert decoded.levels.tobytes() == levels
+    assert len(frames) == 2
+
+
+def _tensors(profile: Profile) -> np.ndarray[Any, Any]:
+    rng = np.random.default_rng(3)
+    size = (3, *profile.tensor.shape)
+    if profile.tensor.dtype == "float32":
+        return rng.normal(1.5, 2.0, size).astype(np.float32)
+    info = np.iinfo(profile.tensor.dtype)
+    return rng.integers(info.min, info.max, size, endpoint=True, dtype=profile.tensor.dtype)
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_a_tree_without_front_takes_tensors(
+    name: str, tree: Any, run: Any, require_tool: Any, tmp_path: Path
+) -> None:
+    profile = PROFILES[name]
+    program = _build(tree(name), run, require_tool("gcc"), tmp_path)
+    tensors = _tensors(profile)
+    frames = _frames(program, tensors.tobytes(), profile.slices)
+    assert frames == [encode_frame(profile, 0, i, tensor) for i, tensor in enumerate(tensors)]
+    decoder = Decoder(profile)
+    for tensor, frame in zip(tensors, frames, strict=True):
+        assert np.array_equal(decoder.decode(frame).levels, decoder.levels(tensor))
+
+
+def test_half_an_input_is_no_frame(
+    digits_bundle: Any, run: Any, require_tool: Any, tmp_path: Path
+) -> None:
+    program = _build(digits_bundle.firmware, run, require_tool("gcc"), tmp_path)
+    whole = (digits_bundle.path / "vectors" / "0_input.bin").read_bytes()
+    assert _frames(program, whole[:-1], digits_bundle.profile.slices) == []
