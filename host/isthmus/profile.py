@@ -7,6 +7,7 @@ all of it goes into every checksum, so a frame of another profile is refused, ne
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import itertools
 import json
@@ -160,6 +161,7 @@ class Profile:
                 allowed=repr(FORMAT),
                 remedy="generate the bundle again with this version of Isthmus",
             )
+        read.only("format", "codec", "scheme", "tensor", "slice_rows", "rungs", "extra")
         tensor = _read_tensor(read.child("tensor"))
         slice_rows = read.integer("slice_rows", 1, max(1, tensor.rows))
         codec = read.choice("codec", ("lightweight",))
@@ -220,6 +222,14 @@ class _Reader:
             raise BundleFormatError(path, f"is a {type(data).__name__}", allowed="an object")
         self.data = data
         self.path = path
+
+    def only(self, *keys: str) -> None:
+        """Refuses unknown keys: they would be left out of the digest without a word."""
+        for key in self.data:
+            if key not in keys:
+                raise BundleFormatError(
+                    f"{self.path}.{key}", "is not a field", allowed=", ".join(keys)
+                )
 
     def _get(self, key: str) -> Any:
         if key not in self.data:
@@ -296,6 +306,7 @@ def _is_real(value: Any) -> bool:
 
 
 def _read_tensor(read: _Reader) -> TensorSpec:
+    read.only("name", "shape", "dtype", "scale", "zero_point")
     shape = read.sequence("shape", 1, 4)
     size = read.integers("shape", len(shape), 0, 1 << 24)
     if math.prod(size) > 1 << 24:
@@ -332,6 +343,7 @@ def _read_table(read: _Reader, levels: int) -> bytes | None:
 
 
 def _read_rung(read: _Reader, tensor: TensorSpec) -> Rung:
+    read.only(*(field.name for field in dataclasses.fields(Rung)))
     levels = read.integer("levels", 2, 256)
     thresholds_f32 = read.integers("thresholds_f32", levels - 1, 0, 0xFFFFFFFF)
     thresholds = read.reals("thresholds", levels - 1)

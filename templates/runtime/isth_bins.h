@@ -11,7 +11,8 @@
  * an addition that overflows `low` carries into bytes already written.
  *
  * A context is P(one) * 65536. With a rate of 5..7 the update keeps it inside
- * [2^rate - 1, 65536 - 2^rate + 1], so p >> 4 stays in 1..4095 and neither part is ever empty.
+ * [2^rate - 1, 65536 - 2^rate + 1], so (p + 8) >> 4, the estimate rounded to 12 bits, stays in
+ * 1..4095 and neither part is ever empty.
  */
 #ifndef ISTH_BINS_H
 #define ISTH_BINS_H
@@ -57,7 +58,7 @@ static inline void isth_shift_byte(isth_bin_writer *w) {
 static inline void isth_write_zero(isth_bin_writer *w, uint16_t *context) {
     uint32_t p = *context;
 
-    w->range -= (w->range >> 12) * (p >> 4);
+    w->range -= (w->range >> 12) * ((p + 8u) >> 4);
     *context = (uint16_t)(p - (p >> w->rate));
     while (w->range < ISTH_RANGE_MIN) {
         isth_shift_byte(w);
@@ -66,7 +67,7 @@ static inline void isth_write_zero(isth_bin_writer *w, uint16_t *context) {
 
 static inline void isth_write_one(isth_bin_writer *w, uint16_t *context) {
     uint32_t p = *context;
-    uint32_t bound = (w->range >> 12) * (p >> 4);
+    uint32_t bound = (w->range >> 12) * ((p + 8u) >> 4);
     uint32_t before = w->low;
 
     w->low += w->range - bound;
@@ -99,7 +100,7 @@ static inline uint32_t isth_next_byte(isth_bin_reader *r) {
 
 static inline unsigned isth_read_bin(isth_bin_reader *r, uint16_t *context) {
     uint32_t p = *context;
-    uint32_t bound = (r->range >> 12) * (p >> 4);
+    uint32_t bound = (r->range >> 12) * ((p + 8u) >> 4);
     uint32_t split = r->range - bound;
     unsigned bin;
 

@@ -268,8 +268,6 @@ isth_status isth_encoder_push_levels(isth_encoder *e, const uint8_t *values, siz
  * the decoder supplies itself. Since range >= 2^24 one byte is always enough.
  */
 static void flush(isth_bin_writer *w) {
-    uint32_t value;
-
     if (w->low == 0u) {
         return;
     }
@@ -277,11 +275,8 @@ static void flush(isth_bin_writer *w) {
         isth_carry(w); /* 2^32 lies inside: the window becomes zero */
         return;
     }
-    value = (w->low + 0xFFFFFFu) & 0xFF000000u;
-    if (value < w->low) {
-        isth_carry(w);
-    }
-    w->low = value;
+    /* low <= 2^32 - range <= 2^32 - 2^24, so rounding up cannot overflow */
+    w->low = (w->low + 0xFFFFFFu) & 0xFF000000u;
     isth_shift_byte(w);
 }
 

@@ -60,7 +60,7 @@ class Interval:
 
     def split(self, chance: int) -> int:
         """Width of the zero's part, which comes first; ``chance`` of a one in 1/65536."""
-        return self.width - self.width // 4096 * (chance // 16)
+        return self.width - self.width // 4096 * ((chance + 8) // 16)
 
     def narrow(self, chance: int, one: bool) -> None:
         """Keeps the part of a bin."""

@@ -180,7 +180,7 @@ def carry_levels() -> npt.NDArray[np.uint8]:
     while writer.low + writer.range <= 1 << 32:
         take(int(rng.integers(2)))
     for _ in range(150):
-        split = writer.low + writer.range - (writer.range >> 12) * (writer.contexts[0] >> 4)
+        split = writer.low + writer.range - (writer.range >> 12) * ((writer.contexts[0] + 8) >> 4)
         take(int(split <= 1 << 32))
     for _ in range(12):
         take(1)

@@ -29,8 +29,8 @@ CODECS = [NativeCodec(profile) for profile in frames.FUZZ_PROFILES]
 @pytest.mark.parametrize("part", range(4))
 def test_damaged_frames(part: int) -> None:
     """Every check that a frame can fail is reached, by frames that are damaged at random."""
-    answers = frames.run(part * 2000, 2000)
-    assert answers.total() == 2000
+    answers = frames.run(part * 2500, 2500)
+    assert answers.total() == 2500
     assert {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13} - set(answers) <= {5, 12}
 
 

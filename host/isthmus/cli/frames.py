@@ -172,9 +172,8 @@ def _write(path: Path, data: bytes) -> None:
                 file.write(data)
             Path(name).chmod(0o644)
             Path(name).replace(path)
-        except OSError:
-            Path(name).unlink()
-            raise
+        finally:  # an interrupt leaves nothing behind either
+            Path(name).unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(
             str(path), f"cannot be written ({error.strerror})", remedy="choose another --out"

@@ -52,7 +52,7 @@ class Writer:
     def write(self, context: int, bin_: int) -> None:
         """Codes one bin with one context and adapts the context."""
         probability = self.contexts[context]
-        bound = (self.range >> 12) * (probability >> 4)
+        bound = (self.range >> 12) * ((probability + 8) >> 4)
         if bin_:
             self._add(self.range - bound)
             self.range = bound
@@ -73,7 +73,7 @@ class Writer:
             if (1 << 32) - self.low < self.range:
                 self._carry()
             else:
-                self._add(((self.low + 0xFFFFFF) & 0xFF000000) - self.low)
+                self.low = (self.low + 0xFFFFFF) & 0xFF000000
                 self._shift()
         while self._bytes and self._bytes[-1] == 0:
             self._bytes.pop()
@@ -117,7 +117,7 @@ class Reader:
     def read(self, context: int) -> int:
         """Decodes one bin with one context and adapts the context."""
         probability = self.contexts[context]
-        bound = (self.range >> 12) * (probability >> 4)
+        bound = (self.range >> 12) * ((probability + 8) >> 4)
         split = self.range - bound
         if self.code < split:
             self.range = split
