@@ -211,3 +211,25 @@ def test_a_failed_decode_keeps_an_earlier_output(
     frame.write_bytes(frame.read_bytes()[:-1])
     assert isth("decode", digits.bundle, frame, "--out", out).code == 3
     assert out.read_bytes() == before
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=["full", "interrupted"])
+def test_a_write_that_fails_leaves_no_file_beside(
+    error: BaseException,
+    digits: Any,
+    isth: Any,
+    frame: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    home = tmp_path / "home"
+    out = home / "features.npy"
+    assert isth("decode", digits.bundle, frame, "--out", out).code == 0
+    before = out.read_bytes()
+    failing = _Fails(Path.replace, 0, error)
+    monkeypatch.setattr(Path, "replace", lambda self, to: failing(self, to))
+    ran = isth("decode", digits.bundle, frame, "--levels", "--out", out)
+    assert ran.code == (130 if isinstance(error, KeyboardInterrupt) else 3)
+    assert len(ran.err.splitlines()) == 1
+    assert [file.name for file in home.iterdir()] == ["features.npy"]
+    assert out.read_bytes() == before

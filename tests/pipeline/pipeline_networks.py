@@ -23,7 +23,8 @@ def _digits_model() -> Any:
     return keras.models.load_model(digits_model_path(), compile=False)
 
 
-def _save(model: Any, path: Path) -> Path:
+def save_network(model: Any, path: Path) -> Path:
+    """Writes a Keras network without its warnings; the path."""
     with warnings.catch_warnings():
         # Keras calls .h5 legacy, and converts fresh weights in a way that numpy deprecates
         warnings.simplefilter("ignore")
@@ -41,7 +42,7 @@ def digits_keras(root: Path) -> Path:
 
 def digits_h5(root: Path) -> Path:
     """The packaged network as .h5."""
-    return _save(_digits_model(), root / "digits.h5")
+    return save_network(_digits_model(), root / "digits.h5")
 
 
 def digits_savedmodel(root: Path) -> Path:
@@ -64,7 +65,7 @@ def flat(root: Path) -> Path:
     """A convolution, then flattened: the cut ``features`` has shape (64,)."""
     keras = _keras()
     layers = keras.layers
-    return _save(
+    return save_network(
         keras.Sequential(
             [
                 keras.Input((8, 8, 1)),
@@ -82,7 +83,7 @@ def conv1d(root: Path) -> Path:
     """One-dimensional convolutions: the cut ``features`` has shape (16, 8)."""
     keras = _keras()
     layers = keras.layers
-    return _save(
+    return save_network(
         keras.Sequential(
             [
                 keras.Input((32, 3)),
@@ -100,7 +101,7 @@ def leaky(root: Path) -> Path:
     """Leaky ReLU with slope 0.1: the cut ``features`` holds negative values."""
     keras = _keras()
     layers = keras.layers
-    return _save(
+    return save_network(
         keras.Sequential(
             [
                 keras.Input((8, 8, 1)),
