@@ -16,7 +16,8 @@ Written by `python -m benchmarks.firmware_cost`; the figures are in `results/fir
 
 Counts are retired instructions, not cycles: QEMU runs one instruction a nanosecond of its own time,
 and the core's timer (RISC-V: its counter) is read around each step. Means over eight test pictures;
-every tensor was compared with the reference. {compilers}.
+every tensor was compared with the reference.
+{compilers}.
 
 - front: instructions of the int8 front half (millions), and a multiply-accumulate.
 - encode: instructions of the coder for one element of the tensor, with N levels; bin: for one coded
