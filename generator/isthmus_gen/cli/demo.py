@@ -34,6 +34,10 @@ def demo(
 
     Cuts the packaged network, writes the bundle to OUT/digits, runs its firmware on this machine
     and on emulated Cortex-M cores, decodes, and writes OUT/report.html.
+
+    \b
+    Example:
+        isthmus demo --out demo-out
     """
     from isthmus_gen.demo import run_demo
 

@@ -28,7 +28,12 @@ def evaluate(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Accuracy of the whole network, the halves, the int8 front and the decoded path, and bits."""
+    """Accuracy of the whole network, the halves, the int8 front and the decoded path, and bits.
+
+    \b
+    Example:
+        isthmus evaluate resnet8 --data test.npz --report report.html
+    """
     from isthmus_gen.data import load_data
     from isthmus_gen.evaluate import evaluate_bundle, write_report
 

@@ -26,7 +26,12 @@ def cuts(
     model: Annotated[Path, typer.Argument(help=".keras, .h5, SavedModel folder or .tflite.")],
     json: JsonOption = False,
 ) -> None:
-    """List every tensor of a network: can it be cut there, and if not, why not."""
+    """List every tensor of a network: can it be cut there, and if not, why not.
+
+    \b
+    Example:
+        isthmus cuts resnet8.keras
+    """
     from isthmus_gen.models import load_model
 
     loaded = load_model(model)
@@ -109,7 +114,13 @@ def generate(
     vectors: Annotated[int, typer.Option(help="Inputs kept as bring-up vectors.")] = 2,
     json: JsonOption = False,
 ) -> None:
-    """Calibrate, quantise, cut and emit: writes a bundle with firmware and back half."""
+    """Calibrate, quantise, cut and emit: writes a bundle with firmware and back half.
+
+    \b
+    Example:
+        isthmus generate resnet8.keras --cut activation_4 --calibration pictures.npz \\
+            --target cortex-m4f --levels 4,8 --out resnet8
+    """
     from isthmus_gen.options import make_options, parse_levels
     from isthmus_gen.pipeline import generate as run
 
@@ -181,7 +192,12 @@ def show_report(console: Console, out: Path, report: dict[str, Any]) -> None:
 
 
 def targets(json: JsonOption = False) -> None:
-    """List the targets: cores, boards, and what they hold."""
+    """List the targets: cores, boards, and what they hold.
+
+    \b
+    Example:
+        isthmus targets --json
+    """
     from isthmus_gen.targets import list_targets, load_target
 
     loaded = [load_target(name) for name in list_targets()]

@@ -34,6 +34,10 @@ def verify(
     """Build the firmware, run it natively or emulated, compare every stage with the reference.
 
     Exits with 1 where an element or a byte differs.
+
+    \b
+    Example:
+        isthmus verify resnet8 --target host --target cortex-m4f --data test.npz --inputs 64
     """
     from isthmus_gen.verification import verify_bundle
 

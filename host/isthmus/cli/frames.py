@@ -47,7 +47,12 @@ def encode(
     sequence: Annotated[int, typer.Option(help="Sequence number of the first frame.")] = 0,
     json: JsonOption = False,
 ) -> None:
-    """Code feature tensors as the firmware codes them."""
+    """Code feature tensors as the firmware codes them.
+
+    \b
+    Example:
+        isthmus encode digits tensor.npy --out tensor.isth
+    """
     decoder = Decoder(bundle)
     tensors = _read_tensors(tensor, decoder.profile.tensor.shape)
     if not 0 <= sequence <= 0xFFFF:
@@ -83,7 +88,12 @@ def decode(
     levels: Annotated[bool, typer.Option(help="Write uint8 levels, not features.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Decode frames to features; a damaged frame is refused with its code, and nothing written."""
+    """Decode frames to features; a damaged frame is refused with its code, and nothing written.
+
+    \b
+    Example:
+        isthmus decode digits tensor.isth --out features.npy
+    """
     decoder = Decoder(bundle)
     decoded = [decoder.decode(_read(path)) for path in frames]
     arrays = [one.levels if levels else one.features for one in decoded]
@@ -107,7 +117,12 @@ def inspect(
     bundle: Annotated[Path | None, typer.Option(help="Decode it with this bundle, too.")] = None,
     json: JsonOption = False,
 ) -> None:
-    """Explain a frame field by field; with a bundle, decode it and say what it holds."""
+    """Explain a frame field by field; with a bundle, decode it and say what it holds.
+
+    \b
+    Example:
+        isthmus inspect tensor.isth --bundle digits
+    """
     opened = None if bundle is None else Bundle.open(bundle)
     report = inspect_frame(_read(frame), None if opened is None else opened.profile)
 
