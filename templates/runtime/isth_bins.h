@@ -55,18 +55,21 @@ static inline void isth_shift_byte(isth_bin_writer *w) {
     w->range <<= 8;
 }
 
-static inline void isth_write_zero(isth_bin_writer *w, uint16_t *context) {
-    uint32_t p = *context;
-
-    w->range -= (w->range >> 12) * ((p + 8u) >> 4);
-    *context = (uint16_t)(p - (p >> w->rate));
+static inline void isth_renormalise(isth_bin_writer *w) {
     while (w->range < ISTH_RANGE_MIN) {
         isth_shift_byte(w);
     }
 }
 
-static inline void isth_write_one(isth_bin_writer *w, uint16_t *context) {
-    uint32_t p = *context;
+/* Codes a zero under the probability `p` of a one; returns the probability after it. */
+static inline uint32_t isth_code_zero(isth_bin_writer *w, uint32_t p) {
+    w->range -= (w->range >> 12) * ((p + 8u) >> 4);
+    isth_renormalise(w);
+    return p - (p >> w->rate);
+}
+
+/* Codes a one under the probability `p` of a one; returns the probability after it. */
+static inline uint32_t isth_code_one(isth_bin_writer *w, uint32_t p) {
     uint32_t bound = (w->range >> 12) * ((p + 8u) >> 4);
     uint32_t before = w->low;
 
@@ -75,10 +78,16 @@ static inline void isth_write_one(isth_bin_writer *w, uint16_t *context) {
     if (w->low < before) {
         isth_carry(w);
     }
-    *context = (uint16_t)(p + ((65536u - p) >> w->rate));
-    while (w->range < ISTH_RANGE_MIN) {
-        isth_shift_byte(w);
-    }
+    isth_renormalise(w);
+    return p + ((65536u - p) >> w->rate);
+}
+
+static inline void isth_write_zero(isth_bin_writer *w, uint16_t *context) {
+    *context = (uint16_t)isth_code_zero(w, *context);
+}
+
+static inline void isth_write_one(isth_bin_writer *w, uint16_t *context) {
+    *context = (uint16_t)isth_code_one(w, *context);
 }
 
 /* The decoder's mirror image; bytes past the end of the payload read as zero. */
