@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -65,13 +66,20 @@ def test_bad_input_leaves_the_bundle(
     assert [entry.name for entry in place.parent.iterdir()] == ["bundle"]
 
 
-FILES = {"manifest.json": b"{}", "profile.json": b"{}", "firmware/src/isth.h": b"/* */\n"}
+def _manifest(names: list[str]) -> bytes:
+    content = {"format": "1.0", "digest": "", "files": dict.fromkeys(names, "")}
+    return json.dumps(content).encode()
+
+
+CONTENT = {"profile.json": b"{}", "firmware/src/isth.h": b"/* */\n"}
+FILES = {**CONTENT, "manifest.json": _manifest([*CONTENT])}
 
 
 def _old(tmp_path: Path) -> Path:
     home = tmp_path / "home"
     home.mkdir()
-    write_directory(home / "bundle", {**FILES, "old.txt": b"old"})
+    files = {**FILES, "old.txt": b"old", "manifest.json": _manifest([*CONTENT, "old.txt"])}
+    write_directory(home / "bundle", files)
     return home / "bundle"
 
 
@@ -155,6 +163,25 @@ def test_a_link_to_a_bundle_stays_a_link(tmp_path: Path) -> None:
     write_directory(link, FILES)
     assert link.is_symlink()
     assert _digest(old) == dict(FILES)
+
+
+def test_somebody_elses_manifest_is_not_a_bundle(tmp_path: Path) -> None:
+    """Many projects have a manifest.json; theirs is no licence to replace the directory."""
+    (tmp_path / "web" / "src").mkdir(parents=True)
+    (tmp_path / "web" / "manifest.json").write_text('{"name": "my web app"}')
+    (tmp_path / "web" / "src" / "app.js").write_text("work")
+    before = _digest(tmp_path)
+    with pytest.raises(OutputError, match=r"web: holds manifest\.json, which no earlier bundle"):
+        write_directory(tmp_path / "web", FILES)
+    assert _digest(tmp_path) == before
+
+
+def test_a_file_added_to_a_bundle_is_not_lost(place: Path) -> None:
+    (place / "firmware" / "notes.txt").write_text("mine")
+    before = _digest(place)
+    with pytest.raises(OutputError, match=r"holds firmware/notes\.txt"):
+        write_directory(place, FILES)
+    assert _digest(place) == before
 
 
 def test_asking_leaves_no_trace(tmp_path: Path) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from isthmus.bundle import MANIFEST
+from isthmus.bundle import MANIFEST, PROFILE
 from isthmus.errors import OutputError
 
 __all__ = ["check_writable", "write_directory"]
@@ -18,12 +19,13 @@ def check_writable(path: Path) -> None:
     parent = path.resolve().parent
     if path.exists() and not path.is_dir():
         raise OutputError(str(path), "is a file", allowed="a directory, or a name not yet taken")
-    if path.is_dir() and any(path.iterdir()) and not (path / MANIFEST).is_file():
+    foreign = _foreign_file(path) if path.is_dir() else None
+    if foreign is not None:
         raise OutputError(
             str(path),
-            "is a directory with other content",
+            f"holds {foreign}, which no earlier bundle put there",
             allowed="an empty directory, an earlier bundle, or a name not yet taken",
-            remedy="choose another --out",
+            remedy="move that away or choose another --out",
         )
     existing = parent
     while not existing.exists():
@@ -37,6 +39,29 @@ def check_writable(path: Path) -> None:
             f"{existing} cannot be written ({error.strerror})",
             remedy="choose another --out",
         ) from error
+
+
+def _foreign_file(path: Path) -> str | None:
+    """A file under ``path`` that is not of a bundle; replacing the directory would lose it."""
+    listed = _bundle_files(path / MANIFEST)
+    known = {MANIFEST, *listed} if listed else set()
+    for file in sorted(path.rglob("*")):
+        name = file.relative_to(path).as_posix()
+        if name not in known and (file.is_symlink() or not file.is_dir()):
+            return name
+    return None
+
+
+def _bundle_files(manifest: Path) -> list[str]:
+    """The files that a bundle's manifest lists; none where it is not a manifest of ours."""
+    try:
+        content = json.loads(manifest.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return []
+    if not isinstance(content, dict) or not {"format", "digest", "files"} <= set(content):
+        return []
+    files = content["files"]
+    return [str(name) for name in files] if isinstance(files, dict) and PROFILE in files else []
 
 
 def write_directory(path: Path, files: Mapping[str, bytes]) -> None:
