@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from isthmus.bundle import Bundle
+from isthmus.codec.frame import Octets
 from isthmus.codec.quantise import levels_of
 from isthmus.codec.reference import (
     DecodedFrame,
@@ -20,7 +22,7 @@ from isthmus.codec.reference import (
     encode_levels,
     rung_of,
 )
-from isthmus.errors import FrameError, OptionError, ToolMissingError
+from isthmus.errors import BuildError, FrameError, OptionError, ToolMissingError
 from isthmus.native import NativeCodec
 from isthmus.profile import Profile
 from isthmus.restore import Restorer
@@ -44,18 +46,18 @@ class ReferenceCodec:
         """The frame for levels."""
         return encode_levels(self.profile, rung, sequence, levels)
 
-    def decode(self, frame: bytes) -> DecodedFrame:
+    def decode(self, frame: Octets) -> DecodedFrame:
         """The levels of one frame."""
         return decode_frame(self.profile, frame)
 
-    def decode_batch(self, frames: Sequence[bytes]) -> list[DecodedFrame | FrameError]:
+    def decode_batch(self, frames: Sequence[Octets]) -> list[DecodedFrame | FrameError]:
         """The levels of each frame, or its error."""
         out: list[DecodedFrame | FrameError] = []
         for frame in frames:
             try:
                 out.append(decode_frame(self.profile, frame))
             except FrameError as error:
-                out.append(error)
+                out.append(error.with_traceback(None))
         return out
 
 
@@ -65,8 +67,8 @@ Codec = NativeCodec | ReferenceCodec
 def make_codec(profile: Profile, backend: Backend = "auto") -> Codec:
     """A codec for ``profile``: "native" (C), "reference" (Python), or "auto".
 
-    "auto" is C wherever a compiler is found, else the reference with a RuntimeWarning: it is some
-    hundred times slower, never different.
+    "auto" is C wherever it can be built, else the reference with a RuntimeWarning that says why:
+    it is some hundred times slower, never different.
     """
     if backend not in ("auto", "native", "reference"):
         raise OptionError("backend", f"is {backend!r}", allowed="auto, native, reference")
@@ -77,12 +79,13 @@ def make_codec(profile: Profile, backend: Backend = "auto") -> Codec:
     except ToolMissingError:
         if backend == "native":
             raise
-        warnings.warn(
-            'no C compiler: the slow reference codec is used; pip install "isthmus[native]"',
-            RuntimeWarning,
-            stacklevel=2,
-        )
-        return ReferenceCodec(profile)
+        why = 'no C compiler: the slow reference codec is used; pip install "isthmus[native]"'
+    except BuildError as error:
+        if backend == "native":
+            raise
+        why = f"the slow reference codec is used: {error}"
+    warnings.warn(why, RuntimeWarning, stacklevel=2)
+    return ReferenceCodec(profile)
 
 
 @dataclass(frozen=True)
@@ -113,27 +116,56 @@ class Decoder:
             bundle = Bundle.open(bundle)
         self.profile = bundle if isinstance(bundle, Profile) else bundle.profile
         self.codec = make_codec(self.profile, backend)
+        self._backend = backend
         self._restore = Restorer(self.profile)
 
-    def decode(self, frame: bytes) -> Decoded:
-        """Levels and features of one frame; FrameError where it must not be decoded."""
-        return self._finish(self.codec.decode(bytes(frame)))
+    def __reduce__(self) -> tuple[type[Decoder], tuple[Profile, Backend]]:
+        # The C tables belong to one process: another one (a pool's worker) makes its own.
+        return type(self), (self.profile, self._backend)
 
-    def decode_batch(self, frames: Sequence[bytes]) -> list[Decoded | FrameError]:
-        """Many frames in one C call, without the GIL; a bad frame yields its error, not a raise."""
+    def decode(self, frame: Octets) -> Decoded:
+        """Levels and features of one frame; FrameError where it must not be decoded.
+
+        DataDtypeError where ``frame`` is not bytes-like.
+        """
+        return self._finish(self.codec.decode(frame))
+
+    def decode_batch(self, frames: Sequence[Octets]) -> list[Decoded | FrameError]:
+        """Many frames, in C without the GIL; a bad frame yields its error, not a raise.
+
+        Every result owns its arrays, so one that is kept does not keep the batch.
+        """
         results = self.codec.decode_batch(frames)
         return [r if isinstance(r, FrameError) else self._finish(r) for r in results]
 
     def encode(self, tensor: npt.NDArray[Any], *, rung: int = 0, sequence: int = 0) -> bytes:
-        """The frame the firmware would send for ``tensor`` (int8, int16 or float32)."""
-        return self.codec.encode(rung, sequence, tensor)
+        """The frame the firmware would send for ``tensor`` (int8, int16 or float32).
+
+        OptionError where rung or sequence is no integer or the sequence not in 0..65535, RungError
+        where the ladder has no such rung, DataShapeError, DataDtypeError.
+        """
+        number = _integer("sequence", sequence)
+        if not 0 <= number <= 0xFFFF:
+            raise OptionError("sequence", f"is {number}", allowed="0..65535")
+        return self.codec.encode(_integer("rung", rung), number, np.asarray(tensor))
 
     def levels(self, tensor: npt.NDArray[Any], rung: int = 0) -> npt.NDArray[np.uint8]:
         """The quantised levels of ``tensor``, in its shape."""
-        flat = levels_of(self.profile, rung_of(self.profile, rung), tensor)
+        chosen = rung_of(self.profile, _integer("rung", rung))
+        flat = levels_of(self.profile, chosen, np.asarray(tensor))
         return flat.reshape(self.profile.tensor.shape)
 
     def _finish(self, frame: DecodedFrame) -> Decoded:
         return Decoded(
             frame.levels, self._restore(frame.levels, frame.rung), frame.rung, frame.sequence
         )
+
+
+def _integer(name: str, value: Any) -> int:
+    """``value`` as an int; OptionError for what only looks like one (2.0, True, "2")."""
+    if isinstance(value, (bool, np.bool_)):
+        raise OptionError(name, f"is {value!r}", allowed="an integer")
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise OptionError(name, f"is {value!r:.60}", allowed="an integer") from None

@@ -14,10 +14,11 @@ import numpy.typing as npt
 import pytest
 from independent_codec import IndependentCodec
 
+from isthmus.binarisation import binarisation
 from isthmus.decoder import ReferenceCodec
 from isthmus.errors import frame_error
 from isthmus.native import NativeCodec
-from isthmus.native.build import compile_shared
+from isthmus.native.build import compile_shared, load_library
 from isthmus.profile import Profile
 
 BACKENDS = ("reference", "native", "emitted")
@@ -95,6 +96,25 @@ class IndependentBackend:
 
     def decode(self, frame: bytes) -> npt.NDArray[np.uint8]:
         return np.array(self.codec.decode(frame).levels, dtype=np.uint8)
+
+
+def encode_into(
+    codec: NativeCodec, rung: int, sequence: int, tensor: npt.NDArray[Any], capacity: int
+) -> tuple[int, int, bytes]:
+    """(status, length, buffer) of one C call with a buffer of ``capacity`` bytes, fenced."""
+    kinds = {"uint8": "levels", "int8": "i8", "int16": "i16", "float32": "f32"}
+    ffi, lib = load_library()
+    contexts = max(binarisation(one.levels).context_count for one in codec.profile.rungs)
+    out = ffi.new("uint8_t[]", capacity + 8)
+    ffi.memmove(out + capacity, b"\xa5" * 8, 8)
+    length = ffi.new("size_t *")
+    source = np.ascontiguousarray(tensor)
+    status = getattr(lib, f"isth_encode_{kinds[str(tensor.dtype)]}")(
+        codec._profile, rung, sequence & 0xFFFF, codec._pointer(source),
+        ffi.new("uint16_t[]", contexts), contexts, out, capacity, length,
+    )  # fmt: skip
+    assert bytes(ffi.buffer(out + capacity, 8)) == b"\xa5" * 8, "written past the buffer's end"
+    return int(status), int(length[0]), bytes(ffi.buffer(out, capacity))
 
 
 def write_tree(profile: Profile, path: Path) -> Path:

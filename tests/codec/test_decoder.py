@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import threading
 import time
 from collections.abc import Callable
@@ -23,8 +24,10 @@ from isthmus.errors import (
     BundleEditedError,
     BundleFormatError,
     BundleMissingError,
+    DataDtypeError,
     FrameError,
     OptionError,
+    RungError,
     ToolMissingError,
 )
 from isthmus.native import NativeCodec, build
@@ -205,11 +208,14 @@ def test_unknown_backend() -> None:
 def test_a_cache_that_cannot_be_written(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
 ) -> None:
-    """The error names the folder and the setting; nothing falls back in silence."""
+    """The error names the folder and the setting; "auto" falls back, and not in silence."""
     (tmp_path / "file").write_bytes(b"")
     monkeypatch.setenv("ISTHMUS_CACHE", str(tmp_path / name))
+    profile = make_profile(3, (4,))
     with pytest.raises(BuildError, match=r"cannot be written.*set ISTHMUS_CACHE"):
-        make_codec(make_profile(3, (4,)), "auto")
+        make_codec(profile, "native")
+    with pytest.warns(RuntimeWarning, match=r"slow reference codec.*set ISTHMUS_CACHE"):
+        assert isinstance(make_codec(profile, "auto"), ReferenceCodec)
 
 
 @pytest.mark.usefixtures("fresh_library")
@@ -314,3 +320,37 @@ def test_errors_of_a_batch_are_the_single_ones() -> None:
                     decoder.decode(bad.frame)
                 assert str(caught.value) == str(result)
                 assert result.code == bad.code
+
+
+@pytest.mark.parametrize("backend", ["native", "reference"])
+def test_a_decoder_travels_to_other_processes(bundle: Path, backend: Any) -> None:
+    decoder = Decoder(bundle, backend)
+    copy = pickle.loads(pickle.dumps(decoder))
+    frame = decoder.encode(np.zeros((4, 5), np.int8), rung=1)
+    assert type(copy.codec) is type(decoder.codec)
+    assert copy.profile.digest == decoder.profile.digest
+    assert np.array_equal(copy.decode(frame).features, decoder.decode(frame).features)
+
+
+@pytest.mark.parametrize("backend", ["native", "reference"])
+def test_options_of_encode(bundle: Path, backend: Any) -> None:
+    """Numbers of any integer type; nothing that merely looks like one, nothing out of range."""
+    decoder = Decoder(bundle, backend)
+    tensor = np.zeros((4, 5), np.int8)
+    frame = decoder.encode(tensor, rung=1, sequence=65535)
+    assert decoder.encode(tensor, rung=np.uint8(1), sequence=np.int64(65535)) == frame
+    for name, value in [
+        ("rung", 1.0), ("rung", True), ("rung", "1"), ("rung", None), ("sequence", 3.0),
+        ("sequence", -1), ("sequence", 65536), ("sequence", np.True_), ("sequence", 1 << 80),
+    ]:  # fmt: skip
+        with pytest.raises(OptionError, match=rf"^{name}: is .*; allowed: "):
+            decoder.encode(tensor, **{name: value})
+    for rung in (-1, 2, 1 << 80):
+        with pytest.raises(RungError, match=r"allowed: 0\.\.1"):
+            decoder.encode(tensor, rung=rung)
+        with pytest.raises(RungError):
+            decoder.levels(tensor, rung)
+    with pytest.raises(OptionError, match=r"^rung: is 1\.0"):
+        decoder.levels(tensor, 1.0)  # type: ignore[arg-type]
+    with pytest.raises(DataDtypeError):
+        decoder.encode(tensor.tolist())

@@ -27,14 +27,17 @@ from isthmus.errors import (
 )
 from isthmus.profile import Profile
 
-__all__ = ["HEADER_BYTES", "SLICED_HEADER_BYTES", "VERSION", "SliceHeader", "checksum"]
+__all__ = ["HEADER_BYTES", "SLICED_HEADER_BYTES", "VERSION", "Octets", "SliceHeader", "checksum"]
+
+#: Bytes wherever they lie: a header is read in place, never from a copy of what follows it.
+Octets = bytes | bytearray | memoryview
 
 VERSION = 1
 HEADER_BYTES = 12
 SLICED_HEADER_BYTES = 14
 
 
-def checksum(digest: bytes, head: bytes, rest: bytes) -> int:
+def checksum(digest: bytes, head: Octets, rest: Octets) -> int:
     """CRC-32 (IEEE 802.3) over digest, the first eight header bytes and what follows byte 11."""
     return zlib.crc32(rest, zlib.crc32(head, zlib.crc32(digest)))
 
@@ -59,7 +62,7 @@ class SliceHeader:
         return SLICED_HEADER_BYTES if self.sliced else HEADER_BYTES
 
     @classmethod
-    def read(cls, data: bytes, path: str = "frame") -> SliceHeader:
+    def read(cls, data: Octets, path: str = "frame") -> SliceHeader:
         """The fields as they stand, without a profile (for inspection and routing)."""
         if len(data) < 1:
             raise TruncatedError(f"{path}.header", "is empty", allowed=">= 12 bytes")
@@ -89,7 +92,7 @@ class SliceHeader:
         )
 
     @classmethod
-    def parse(cls, profile: Profile, data: bytes, path: str = "frame") -> SliceHeader:
+    def parse(cls, profile: Profile, data: Octets, path: str = "frame") -> SliceHeader:
         """Reads and checks the header at the start of ``data``, and the slice's checksum.
 
         Checks run in the order of the document, so every implementation reports the same error.
@@ -145,7 +148,7 @@ class SliceHeader:
         return head + checksum(digest, head, rest).to_bytes(4, "little") + rest
 
 
-def _check_identity(profile: Profile, data: bytes, path: str) -> None:
+def _check_identity(profile: Profile, data: Octets, path: str) -> None:
     """Version, flags, profile, sliced or not: what must hold before other fields mean anything."""
     if len(data) < 1 or data[0] >> 4 != VERSION or data[0] & 0x0E:
         SliceHeader.read(data, path)

@@ -12,9 +12,10 @@ import numpy.typing as npt
 
 from isthmus.binarisation import binarisation
 from isthmus.codec.arithmetic import FinalState, Reader, Writer, adapt
-from isthmus.codec.frame import SliceHeader
+from isthmus.codec.frame import HEADER_BYTES, SLICED_HEADER_BYTES, Octets, SliceHeader
 from isthmus.codec.quantise import check_levels, levels_of
 from isthmus.errors import (
+    DataDtypeError,
     LevelError,
     MissingSliceError,
     RungError,
@@ -31,6 +32,8 @@ __all__ = [
     "encode_frame",
     "encode_levels",
     "encode_payload",
+    "frame_bytes_max",
+    "frame_view",
     "ideal_bits",
     "slice_path",
     "slices_of",
@@ -123,24 +126,49 @@ def encode_frame(profile: Profile, rung: int, sequence: int, tensor: npt.NDArray
     )
 
 
-def slices_of(profile: Profile, frame: bytes) -> Iterator[tuple[str, SliceHeader, bytes]]:
+def frame_view(frame: Octets) -> memoryview:
+    """The octets of ``frame`` (any bytes-like object), not copied.
+
+    DataDtypeError for anything else: ``bytes(7)`` would be a frame of seven zeros.
+    """
+    try:
+        view = memoryview(frame)
+        return view.cast("B") if view.nbytes else memoryview(b"")
+    except TypeError:
+        raise DataDtypeError(
+            "frame", f"is a {type(frame).__name__}",
+            allowed="bytes, or a contiguous bytes-like object",
+            remedy="give the octets of one frame, as they were received",
+        ) from None  # fmt: skip
+
+
+def frame_bytes_max(profile: Profile) -> int:
+    """Bytes that no good frame of ``profile`` exceeds, whatever its rung."""
+    header = SLICED_HEADER_BYTES if profile.slices > 1 else HEADER_BYTES
+    return profile.slices * (header + max(rung.payload_max for rung in profile.rungs))
+
+
+def slices_of(profile: Profile, frame: Octets) -> Iterator[tuple[str, SliceHeader, bytes]]:
     """(path, header, payload) of every slice, each checked but for what is in the payload.
 
-    Raises the FrameError that BITSTREAM.md names, TrailingError after the last slice included.
+    Only payloads are copied, and none is longer than the profile allows: whatever the frame's
+    length, the work is bounded by :func:`frame_bytes_max`. Raises the FrameError that BITSTREAM.md
+    names, TrailingError after the last slice included.
     """
+    view = frame_view(frame)
     first: SliceHeader | None = None
     at = 0
     for index in range(profile.slices):
         path = slice_path(profile, index)
-        if index > 0 and at == len(frame):
+        if index > 0 and at == len(view):
             raise MissingSliceError(path, "is missing", allowed=f"{profile.slices} slices")
-        header = SliceHeader.parse(profile, frame[at:], path)
+        header = SliceHeader.parse(profile, view[at:], path)
         first = first or header
         _check_order(first, header, index, path)
         start, at = at + header.header_bytes, at + header.header_bytes + header.payload_bytes
-        yield path, header, frame[start:at]
-    if at != len(frame):
-        raise TrailingError("frame", f"goes on for {len(frame) - at} bytes", allowed=f"{at} bytes")
+        yield path, header, bytes(view[start:at])
+    if at != len(view):
+        raise TrailingError("frame", f"goes on for {len(view) - at} bytes", allowed=f"{at} bytes")
 
 
 def slice_path(profile: Profile, index: int) -> str:
@@ -148,14 +176,14 @@ def slice_path(profile: Profile, index: int) -> str:
     return f"frame.slices[{index}]" if profile.slices > 1 else "frame"
 
 
-def decode_frame(profile: Profile, frame: bytes) -> DecodedFrame:
+def decode_frame(profile: Profile, frame: Octets) -> DecodedFrame:
     """The levels of a frame: every slice once and in order, and nothing after the last.
 
     Raises the FrameError that BITSTREAM.md names for whatever is wrong.
     """
     out = np.empty(profile.tensor.elements, dtype=np.uint8)
     done = rung = sequence = 0
-    for path, header, payload in slices_of(profile, bytes(frame)):
+    for path, header, payload in slices_of(profile, frame):
         count = profile.slice_elements(header.slice)
         rung, sequence = header.rung, header.sequence
         levels, _ = decode_payload(profile.rungs[rung], payload, count, path)

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from isthmus.binarisation import binarisation
+from isthmus.codec.frame import Octets
 from isthmus.codec.quantise import check_levels
-from isthmus.codec.reference import DecodedFrame, rung_of, slice_path, slices_of
+from isthmus.codec.reference import (
+    DecodedFrame,
+    frame_bytes_max,
+    frame_view,
+    rung_of,
+    slice_path,
+    slices_of,
+)
 from isthmus.errors import (
     DataDtypeError,
     DataShapeError,
@@ -24,6 +32,8 @@ from isthmus.profile import Profile, Rung
 
 __all__ = ["NativeCodec"]
 
+#: Octets of frames and levels that one C call works on: a batch of any length takes no more.
+_CHUNK = 1 << 24
 _PUSH = {"int8": "i8", "int16": "i16", "float32": "f32"}
 _POINTER = {"int8": "int8_t *", "int16": "int16_t *", "float32": "float *", "uint8": "uint8_t *"}
 
@@ -42,6 +52,7 @@ class NativeCodec:
         self.profile = profile
         self._ffi, self._lib = load_library()
         self._keep: list[Any] = []
+        self._longest = frame_bytes_max(profile)
         self._contexts = max(binarisation(rung.levels).context_count for rung in profile.rungs)
         self._profile = self._make_profile(profile)
 
@@ -66,43 +77,50 @@ class NativeCodec:
         check_levels(self.profile, levels)
         return self._encode("levels", rung, sequence, np.ascontiguousarray(levels))
 
-    def encode_into(
-        self, rung: int, sequence: int, tensor: npt.NDArray[Any], capacity: int
-    ) -> tuple[int, int, bytes]:
-        """(status, length, buffer) of one C call with a buffer of ``capacity`` bytes."""
-        kind = "levels" if tensor.dtype == np.uint8 else _PUSH[str(tensor.dtype)]
-        ffi = self._ffi
-        out = ffi.new("uint8_t[]", capacity + 8)
-        ffi.memmove(out + capacity, b"\xa5" * 8, 8)
-        length = ffi.new("size_t *")
-        contexts = ffi.new("uint16_t[]", self._contexts)
-        source = np.ascontiguousarray(tensor)
-        status = getattr(self._lib, f"isth_encode_{kind}")(
-            self._profile, rung, sequence & 0xFFFF, self._pointer(source), contexts,
-            self._contexts, out, capacity, length,
-        )  # fmt: skip
-        if bytes(ffi.buffer(out + capacity, 8)) != b"\xa5" * 8:
-            raise frame_error(14, "encoder", "wrote past the end of its buffer")
-        return int(status), int(length[0]), bytes(ffi.buffer(out, capacity))
-
-    def decode(self, frame: bytes) -> DecodedFrame:
+    def decode(self, frame: Octets) -> DecodedFrame:
         """The levels of one frame; raises what the reference raises for a bad one."""
         result = self.decode_batch([frame])[0]
         if isinstance(result, FrameError):
             raise result
         return result
 
-    def decode_batch(self, frames: Sequence[bytes]) -> list[DecodedFrame | FrameError]:
-        """Frames decoded in one C call without the GIL; a bad frame yields its error."""
+    def decode_batch(self, frames: Sequence[Octets]) -> list[DecodedFrame | FrameError]:
+        """Frames decoded in C without the GIL; a bad frame yields its error.
+
+        One C call for every 16 MiB, so the memory in use does not grow with the batch; each result
+        owns its levels.
+        """
+        views = [frame_view(frame) for frame in frames]
+        out: list[DecodedFrame | FrameError] = []
+        for chunk in self._chunks(views):
+            out += self._decode_chunk(chunk)
+        return out
+
+    def _chunks(self, views: list[memoryview]) -> Iterator[list[memoryview]]:
+        """Runs of frames whose octets and levels fit ``_CHUNK`` (one frame at least)."""
+        chunk: list[memoryview] = []
+        room = _CHUNK
+        for view in views:
+            need = self.profile.tensor.elements + min(len(view), self._longest)
+            if chunk and need > room:
+                yield chunk
+                chunk, room = [], _CHUNK
+            chunk.append(view)
+            room -= need
+        if chunk:
+            yield chunk
+
+    def _decode_chunk(self, frames: list[memoryview]) -> list[DecodedFrame | FrameError]:
         ffi = self._ffi
         count = len(frames)
         elements = self.profile.tensor.elements
+        # C sees one byte more than a good frame can have: enough to find that bytes follow it.
+        data = b"".join(frame[: self._longest + 1] for frame in frames)
         offsets = np.zeros(count + 1, dtype=np.uintp)
-        np.cumsum([len(frame) for frame in frames], out=offsets[1:])
+        np.cumsum([min(len(frame), self._longest + 1) for frame in frames], out=offsets[1:])
         levels = np.empty((count, elements), dtype=np.uint8)
         statuses = np.empty(count, dtype=np.int32)
-        infos = ffi.new("isth_slice_info[]", max(1, count))
-        data = b"".join(frames)
+        infos = ffi.new("isth_slice_info[]", count)
         self._lib.isth_host_decode_batch(
             self._profile, ffi.from_buffer("uint8_t[]", data),
             ffi.cast("size_t *", ffi.from_buffer(offsets)), count,
@@ -112,32 +130,32 @@ class NativeCodec:
         )  # fmt: skip
         shape = self.profile.tensor.shape
         out: list[DecodedFrame | FrameError] = []
-        for index in range(count):
-            if statuses[index] != 0:
-                out.append(
-                    self._explain(int(statuses[index]), frames[index], int(infos[index].slice))
-                )
+        for index, (frame, status, info) in enumerate(
+            zip(frames, statuses.tolist(), infos, strict=True)
+        ):
+            if status != 0:
+                out.append(self._explain(status, frame, int(info.slice)))
             else:
-                info = infos[index]
-                out.append(
-                    DecodedFrame(levels[index].reshape(shape), int(info.rung), int(info.sequence))
-                )
+                own = levels[index].reshape(shape).copy()
+                out.append(DecodedFrame(own, int(info.rung), int(info.sequence)))
         return out
 
-    def _explain(self, status: int, frame: bytes, index: int) -> FrameError:
+    def _explain(self, status: int, frame: memoryview, index: int) -> FrameError:
         """The error with its path; ``index`` is the slice that C stopped at.
 
-        Headers are cheap, so the reference tells what it sees in them; payloads are not read again.
+        Headers and checksums are cheap, so the reference tells what it sees in them; payloads are
+        not decoded again.
         """
         path = slice_path(self.profile, index)
         if status in (PayloadError.code, LevelError.code):
             return frame_error(status, f"{path}.payload")
         try:
-            for _ in slices_of(self.profile, bytes(frame)):
+            for _ in slices_of(self.profile, frame):
                 pass
         except FrameError as error:
             if error.code == status:
-                return error
+                # its traceback would keep the whole chunk alive
+                return error.with_traceback(None)
         return frame_error(status, path)
 
     def _encode(self, kind: str, rung: int, sequence: int, source: npt.NDArray[Any]) -> bytes:
