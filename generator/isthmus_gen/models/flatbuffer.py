@@ -19,7 +19,7 @@ from isthmus.interpreters import tflite_schema
 from isthmus_gen.models.flatbuffer_ops import activation_of, macs_of, refusal_of
 from isthmus_gen.models.graph import Graph, GraphOperator, GraphTensor
 
-__all__ = ["batch_is_free", "builtin_names", "parse", "read_graph", "tensor_dtype", "write_part"]
+__all__ = ["builtin_names", "parse", "read_graph", "tensor_dtype", "write_part"]
 
 IDENTIFIER = b"TFL3"
 ALIGNMENT = 16  # force_align of Buffer.data in the TFLite schema; the Python writer ignores it
@@ -149,13 +149,6 @@ def full_shape(tensor: Any) -> tuple[int, ...]:
     signature = tensor.shapeSignature
     shape = signature if signature is not None and len(signature) else tensor.shape
     return tuple(int(d) for d in shape) if shape is not None else ()
-
-
-def batch_is_free(model: Any) -> bool:
-    """Whether the input's batch dimension is open."""
-    subgraph = model.subgraphs[0]
-    shape = full_shape(subgraph.tensors[subgraph.inputs[0]])
-    return bool(shape) and shape[0] == -1
 
 
 def write_part(
