@@ -24,7 +24,7 @@ typedef struct isth_k_taps {
 typedef struct isth_k_filters {
     const int8_t *weights;          /* [count][size] */
     const isth_k_channel *channels; /* [count] */
-    int32_t count;
+    int32_t count; /* at least 1 */
     int32_t size; /* weights of one filter */
 } isth_k_filters;
 
@@ -36,9 +36,9 @@ ISTH_K_INLINE void isth_k_block_pair(const isth_k_filters *filters, const isth_k
                                      int32_t zero) {
     const isth_k_channel *channel = filters->channels;
     const int8_t *weights = filters->weights + taps->w_first;
-    int32_t left;
+    int32_t left = filters->count;
 
-    for (left = filters->count; left > 0; left -= 2) {
+    for (;;) {
         /* An odd last filter is computed twice and stored twice in the same place. */
         const ptrdiff_t second = left > 1 ? 1 : 0;
         const int8_t *const w0 = weights;
@@ -104,6 +104,10 @@ ISTH_K_INLINE void isth_k_block_pair(const isth_k_filters *filters, const isth_k
         y1[0] = isth_k_finish(a01, &channel[0], output);
         y0[second] = isth_k_finish(a10, &channel[second], output);
         y1[second] = isth_k_finish(a11, &channel[second], output);
+        left -= 2;
+        if (left <= 0) {
+            break; /* before the pointers leave their arrays */
+        }
         weights += 2 * (ptrdiff_t)filters->size;
         channel += 2;
         y0 += 2;
@@ -117,9 +121,9 @@ ISTH_K_INLINE void isth_k_block_single(const isth_k_filters *filters, const isth
                                        int folded, int32_t zero) {
     const isth_k_channel *channel = filters->channels;
     const int8_t *weights = filters->weights + taps->w_first;
-    int32_t left;
+    int32_t left = filters->count;
 
-    for (left = filters->count; left > 0; left -= 2) {
+    for (;;) {
         const ptrdiff_t second = left > 1 ? 1 : 0;
         const int8_t *const w0 = weights;
         const int8_t *const w1 = weights + second * filters->size;
@@ -165,6 +169,10 @@ ISTH_K_INLINE void isth_k_block_single(const isth_k_filters *filters, const isth
         }
         y[0] = isth_k_finish(a0, &channel[0], output);
         y[second] = isth_k_finish(a1, &channel[second], output);
+        left -= 2;
+        if (left <= 0) {
+            break;
+        }
         weights += 2 * (ptrdiff_t)filters->size;
         channel += 2;
         y += 2;

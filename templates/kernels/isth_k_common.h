@@ -88,16 +88,19 @@ ISTH_K_INLINE int32_t isth_k_scale(int32_t value, int32_t multiplier, int32_t sh
     return isth_k_scale_down(value, multiplier, right);
 }
 
-/* Adds the zero point and clamps. */
+/* Adds the zero point and clamps. The bounds are moved instead of the value, which may be any int32
+ * and would overflow. */
 ISTH_K_INLINE int8_t isth_k_clamp(int32_t value, const isth_k_output *output) {
-    value += output->zero;
-    if (value < output->minimum) {
-        value = output->minimum;
+    const int32_t low = output->minimum - output->zero;
+    const int32_t high = output->maximum - output->zero;
+
+    if (value < low) {
+        value = low;
     }
-    if (value > output->maximum) {
-        value = output->maximum;
+    if (value > high) {
+        value = high;
     }
-    return (int8_t)value;
+    return (int8_t)(value + output->zero);
 }
 
 /* An accumulator as the int8 of its output channel. */
