@@ -77,6 +77,28 @@ def test_two_outputs_are_refused(new_model: Any) -> None:
         plan_front(model.build([x], [y, z]))
 
 
+def _mean(new_model: Any, size: int, y_scale: float) -> bytes:
+    model = new_model()
+    x, y = model.tensor((1, size, 1), 1.0, -128), model.tensor((1, 1), y_scale)
+    axis = model.tensor((1,), dtype="INT32", data=np.array([1], dtype=np.int32))
+    model.operator("MEAN", [x, axis], [y], "ReducerOptions")
+    return bytes(model.build([x], [y]))
+
+
+def test_mean_with_a_scale_beyond_32_bits_is_refused(new_model: Any) -> None:
+    assert plan_front(_mean(new_model, 4, 2.0**-29)).layers
+    with pytest.raises(ModelOperatorError, match="MEAN: the scales' ratio"):
+        plan_front(_mean(new_model, 4, 2.0**-30))
+
+
+def test_mean_whose_sum_leaves_int32_is_refused(new_model: Any) -> None:
+    largest = (1 << 23) - 1
+    zero_sum = dict(plan_front(_mean(new_model, largest, 1.0)).layers[0].params)["zero_sum"]
+    assert zero_sum == -128 * largest
+    with pytest.raises(ModelOperatorError, match=f"mean of {1 << 23} .*up to {largest}"):
+        plan_front(_mean(new_model, 1 << 23, 1.0))
+
+
 @pytest.mark.parametrize(
     "content", [b"", b"not a model at all", b"\xff\xff\xff\x7fTFL3" + bytes(8)]
 )

@@ -116,9 +116,8 @@ def activation_range(activation: str, scale: np.float32, zero_point: int) -> tup
     return minimum, maximum
 
 
-def mean_multiplier(real: float, count: int) -> tuple[int, int]:
-    """The multiplier of MEAN: ``real`` over ``count``, as ``QuantizedMeanOrSum`` forms it."""
-    multiplier, shift = quantize_multiplier(real)
+def mean_multiplier(multiplier: int, shift: int, count: int) -> tuple[int, int]:
+    """The multiplier of MEAN: that of the scales over ``count``, as ``QuantizedMeanOrSum`` does."""
     extra = min(count.bit_length() - 1, 32, 31 + shift)
     return (multiplier << extra) // count, shift - extra
 

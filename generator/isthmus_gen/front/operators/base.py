@@ -20,7 +20,7 @@ from isthmus_gen.front.quantize import (
     quantize_multiplier,
 )
 
-__all__ = ["OperatorRow", "Request", "padding", "same_padding"]
+__all__ = ["OperatorRow", "Request", "Window", "same_padding", "window"]
 
 
 @dataclass(frozen=True)
@@ -187,17 +187,45 @@ def same_padding(size: int, out: int, stride: int, kernel: int, dilation: int) -
     return max(0, (out - 1) * stride + reach - size) // 2
 
 
-def padding(
+@dataclass(frozen=True)
+class Window:
+    """A kernel that moves over a picture; pairs are (height, width), ``before`` is the padding."""
+
+    in_size: tuple[int, int]
+    in_c: int
+    out_size: tuple[int, int]
+    out_c: int
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    dilation: tuple[int, int]
+    before: tuple[int, int]
+
+    def fields(self) -> tuple[tuple[str, int], ...]:
+        """What every kernel with a window has in its layer."""
+        pairs = (
+            ("in_h", "in_w", self.in_size),
+            ("out_h", "out_w", self.out_size),
+            ("kernel_h", "kernel_w", self.kernel),
+            ("stride_h", "stride_w", self.stride),
+            ("pad_top", "pad_left", self.before),
+        )
+        return tuple(item for h, w, pair in pairs for item in ((h, pair[0]), (w, pair[1])))
+
+
+def window(
     request: Request,
-    size: tuple[int, int],
-    out: tuple[int, int],
+    x: Tensor,
+    y: Tensor,
     kernel: tuple[int, int],
     dilation: tuple[int, int] = (1, 1),
-) -> tuple[int, int, int, int]:
-    """(stride_h, stride_w, pad_top, pad_left), with the output shape checked against them."""
+) -> Window:
+    """The window of an operator from ``x`` to ``y``, the output's shape checked against it."""
+    in_h, in_w, in_c = request.spatial(x, "input")
+    out_h, out_w, out_c = request.spatial(y, "output")
+    size, out = (in_h, in_w), (out_h, out_w)
     stride = (int(request.option("strideH")), int(request.option("strideW")))
     same = int(request.option("padding")) == int(load_schema().Padding.SAME)
-    before = []
+    before = [0, 0]
     for axis in (0, 1):
         reach = (kernel[axis] - 1) * dilation[axis] + 1
         if stride[axis] < 1 or dilation[axis] < 1 or kernel[axis] < 1:
@@ -206,9 +234,8 @@ def padding(
         expected = -(-room // stride[axis])
         if expected != out[axis]:
             raise request.refuse(f"the output has the size {out[axis]}", allowed=str(expected))
-        before.append(
-            same_padding(size[axis], out[axis], stride[axis], kernel[axis], dilation[axis])
-            if same
-            else 0
-        )
-    return stride[0], stride[1], before[0], before[1]
+        if same:
+            before[axis] = same_padding(
+                size[axis], out[axis], stride[axis], kernel[axis], dilation[axis]
+            )
+    return Window(size, in_c, out, out_c, kernel, stride, dilation, (before[0], before[1]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from isthmus_gen.front.layers import Array, Layer, Ref, Struct
-from isthmus_gen.front.operators.base import Request, padding
+from isthmus_gen.front.operators.base import Request, window
 from isthmus_gen.front.quantize import INT8_MAX, INT8_MIN, exponential_table, mean_multiplier
 
 __all__ = [
@@ -18,6 +18,8 @@ __all__ = [
 ]
 
 _SOFTMAX_DEPTH_MAX = 4095
+_MEAN_MAX = (1 << 23) - 1
+"""Elements whose sum fits int32: zero points and values add up to 128 each, partial sums too."""
 
 
 def lower_reshape(request: Request) -> Layer:
@@ -77,7 +79,10 @@ def lower_mean(request: Request) -> Layer:
     inner = int(np.prod(x.shape[axes[-1] + 1 :], dtype=np.int64))
     if y.elements != outer * inner:
         raise request.refuse(f"shapes {x.shape} and {y.shape}", allowed=f"{outer * inner} elements")
-    multiplier, shift = mean_multiplier(float(x.scale) / float(y.scale), reduced)
+    if reduced > _MEAN_MAX:
+        raise request.refuse(f"the mean of {reduced} elements", allowed=f"up to {_MEAN_MAX}")
+    ratio = request.multiplier(float(x.scale) / float(y.scale))
+    multiplier, shift = mean_multiplier(*ratio, reduced)
     return Layer(
         operator=request.operator.name,
         place=request.operator.place,
@@ -101,12 +106,12 @@ def lower_mean(request: Request) -> Layer:
 def _pool(request: Request, kind: str) -> Layer:
     x, y = request.input(), request.output()
     request.same_quantisation(x, y)
-    in_h, in_w, channels = request.spatial(x, "input")
-    out_h, out_w, out_c = request.spatial(y, "output")
-    if channels != out_c:
-        raise request.refuse(f"{channels} to {out_c} channels", allowed="equal channels")
     kernel = (int(request.option("filterHeight")), int(request.option("filterWidth")))
-    stride_h, stride_w, top, left = padding(request, (in_h, in_w), (out_h, out_w), kernel)
+    geometry = window(request, x, y, kernel)
+    if geometry.in_c != geometry.out_c:
+        raise request.refuse(
+            f"{geometry.in_c} to {geometry.out_c} channels", allowed="equal channels"
+        )
     minimum, maximum = request.activation(y)
     return Layer(
         operator=request.operator.name,
@@ -119,17 +124,8 @@ def _pool(request: Request, kind: str) -> Layer:
         params=(
             ("minimum", minimum),
             ("maximum", maximum),
-            ("in_h", in_h),
-            ("in_w", in_w),
-            ("channels", channels),
-            ("out_h", out_h),
-            ("out_w", out_w),
-            ("kernel_h", kernel[0]),
-            ("kernel_w", kernel[1]),
-            ("stride_h", stride_h),
-            ("stride_w", stride_w),
-            ("pad_top", top),
-            ("pad_left", left),
+            ("channels", geometry.in_c),
+            *geometry.fields(),
         ),
     )
 

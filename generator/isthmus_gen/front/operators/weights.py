@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from isthmus_gen.front.flatbuffer import Tensor
 from isthmus_gen.front.layers import Array, Layer, Ref, Value, channel_array, weight_array
-from isthmus_gen.front.operators.base import Request, padding
+from isthmus_gen.front.operators.base import Request, Window, window
 from isthmus_gen.front.quantize import wrap_int32
 
 __all__ = ["lower_conv", "lower_dense", "lower_depthwise"]
@@ -43,10 +43,23 @@ def _multipliers(
     return [request.multiplier(float(x.scale) * float(s) / float(y.scale)) for s in scales]
 
 
-def _dilation(request: Request) -> tuple[int, int]:
-    return (
+def _window(request: Request, x: Tensor, y: Tensor, kernel: tuple[int, int]) -> Window:
+    dilation = (
         int(request.option("dilationHFactor", 1)),
         int(request.option("dilationWFactor", 1)),
+    )
+    return window(request, x, y, kernel, dilation)
+
+
+def _window_fields(x: Tensor, geometry: Window) -> tuple[tuple[str, Value], ...]:
+    """What CONV_2D and DEPTHWISE_CONV_2D share behind their weights, channels and output."""
+    return (
+        ("input_zero", x.zero_point),
+        ("in_c", geometry.in_c),
+        ("out_c", geometry.out_c),
+        *geometry.fields(),
+        ("dilation_h", geometry.dilation[0]),
+        ("dilation_w", geometry.dilation[1]),
     )
 
 
@@ -54,15 +67,12 @@ def lower_conv(request: Request) -> Layer:
     """CONV_2D; a 1x1 kernel without padding gets the kernel without borders."""
     x, y = request.input(), request.output()
     tensor, weights = _weights(request, 4)
-    in_h, in_w, in_c = request.spatial(x, "input")
-    out_h, out_w, out_c = request.spatial(y, "output")
     channels, kernel_h, kernel_w, filter_c = weights.shape
+    geometry = _window(request, x, y, (kernel_h, kernel_w))
+    in_c, out_c = geometry.in_c, geometry.out_c
+    positions = geometry.out_size[0] * geometry.out_size[1]
     if channels != out_c or in_c % filter_c or out_c % (in_c // filter_c):
         raise request.refuse(f"weights of shape {weights.shape} for {in_c} to {out_c} channels")
-    dilation = _dilation(request)
-    stride_h, stride_w, top, left = padding(
-        request, (in_h, in_w), (out_h, out_w), (kernel_h, kernel_w), dilation
-    )
     bias = request.bias(2, out_c)
     scales = request.filter_scales(tensor, out_c, 0)
     folded = _fold(bias, weights.reshape(out_c, -1), x.zero_point)
@@ -81,9 +91,10 @@ def lower_conv(request: Request) -> Layer:
         "inputs": (x.index,),
         "output": y.index,
         "arrays": arrays,
-        "macs": out_h * out_w * out_c * kernel_h * kernel_w * filter_c,
+        "macs": positions * out_c * kernel_h * kernel_w * filter_c,
     }
     if kernel_h == kernel_w == 1 and filter_c == in_c:
+        (_, in_w), (stride_h, stride_w) = geometry.in_size, geometry.stride
         flat = stride_h == stride_w == 1
         return Layer(
             kernel="isth_k_conv_1x1",
@@ -91,8 +102,8 @@ def lower_conv(request: Request) -> Layer:
             ctype="isth_k_conv_1x1_layer",
             params=(
                 *head,
-                ("rows", 1 if flat else out_h),
-                ("columns", out_h * out_w if flat else out_w),
+                ("rows", 1 if flat else geometry.out_size[0]),
+                ("columns", positions if flat else geometry.out_size[1]),
                 ("x_row", stride_h * in_w * in_c),
                 ("x_column", stride_w * in_c),
                 ("in_c", in_c),
@@ -106,21 +117,7 @@ def lower_conv(request: Request) -> Layer:
         ctype="isth_k_conv_2d_layer",
         params=(
             *head,
-            ("input_zero", x.zero_point),
-            ("in_h", in_h),
-            ("in_w", in_w),
-            ("in_c", in_c),
-            ("out_h", out_h),
-            ("out_w", out_w),
-            ("out_c", out_c),
-            ("kernel_h", kernel_h),
-            ("kernel_w", kernel_w),
-            ("stride_h", stride_h),
-            ("stride_w", stride_w),
-            ("dilation_h", dilation[0]),
-            ("dilation_w", dilation[1]),
-            ("pad_top", top),
-            ("pad_left", left),
+            *_window_fields(x, geometry),
             ("groups", in_c // filter_c),
         ),
         **common,
@@ -131,15 +128,12 @@ def lower_depthwise(request: Request) -> Layer:
     """DEPTHWISE_CONV_2D with any multiplier."""
     x, y = request.input(), request.output()
     tensor, weights = _weights(request, 4)
-    in_h, in_w, in_c = request.spatial(x, "input")
-    out_h, out_w, out_c = request.spatial(y, "output")
     one, kernel_h, kernel_w, channels = weights.shape
+    geometry = _window(request, x, y, (kernel_h, kernel_w))
+    in_c, out_c = geometry.in_c, geometry.out_c
+    positions = geometry.out_size[0] * geometry.out_size[1]
     if one != 1 or channels != out_c or out_c % in_c:
         raise request.refuse(f"weights of shape {weights.shape} for {in_c} to {out_c} channels")
-    dilation = _dilation(request)
-    stride_h, stride_w, top, left = padding(
-        request, (in_h, in_w), (out_h, out_w), (kernel_h, kernel_w), dilation
-    )
     bias = request.bias(2, out_c)
     scales = request.filter_scales(tensor, out_c, 3)
     folded = _fold(bias, weights.reshape(-1, out_c).T, x.zero_point)
@@ -155,28 +149,14 @@ def lower_depthwise(request: Request) -> Layer:
             ("weights", Ref("weights")),
             ("channels", Ref("channels")),
             ("output", request.output_struct(y)),
-            ("input_zero", x.zero_point),
-            ("in_h", in_h),
-            ("in_w", in_w),
-            ("in_c", in_c),
-            ("out_h", out_h),
-            ("out_w", out_w),
-            ("out_c", out_c),
+            *_window_fields(x, geometry),
             ("multiplier", out_c // in_c),
-            ("kernel_h", kernel_h),
-            ("kernel_w", kernel_w),
-            ("stride_h", stride_h),
-            ("stride_w", stride_w),
-            ("dilation_h", dilation[0]),
-            ("dilation_w", dilation[1]),
-            ("pad_top", top),
-            ("pad_left", left),
         ),
         arrays=(
             weight_array(weights),
             channel_array(bias, folded, _multipliers(request, x, scales, y)),
         ),
-        macs=out_h * out_w * out_c * kernel_h * kernel_w,
+        macs=positions * out_c * kernel_h * kernel_w,
     )
 
 
