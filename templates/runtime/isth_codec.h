@@ -102,23 +102,25 @@ isth_status isth_encoder_push_levels(isth_encoder *e, const uint8_t *values, siz
 
 /*
  * Ends the slice: flush, header, checksum. *length becomes the slice's size in bytes. Where the
- * buffer was too small the result is ISTH_E_BUFFER and *length a size that is large enough.
+ * buffer was too small the result is ISTH_E_BUFFER and *length a size that is large enough; after
+ * any other error it is 0.
  */
 isth_status isth_encoder_finish(isth_encoder *e, size_t *length);
 
-/* Whole frames, every slice after the other; *length as in isth_encoder_finish. */
-isth_status isth_encode_i8(const isth_profile *profile, unsigned rung, uint16_t sequence,
-                           const int8_t *tensor, uint16_t *contexts, size_t context_count,
-                           uint8_t *out, size_t capacity, size_t *length);
-isth_status isth_encode_i16(const isth_profile *profile, unsigned rung, uint16_t sequence,
-                            const int16_t *tensor, uint16_t *contexts, size_t context_count,
-                            uint8_t *out, size_t capacity, size_t *length);
-isth_status isth_encode_f32(const isth_profile *profile, unsigned rung, uint16_t sequence,
-                            const float *tensor, uint16_t *contexts, size_t context_count,
-                            uint8_t *out, size_t capacity, size_t *length);
-isth_status isth_encode_levels(const isth_profile *profile, unsigned rung, uint16_t sequence,
-                               const uint8_t *levels, uint16_t *contexts, size_t context_count,
-                               uint8_t *out, size_t capacity, size_t *length);
+/* Whole frames, every slice after the other with the one encoder `e`; *length as in
+ * isth_encoder_finish. */
+isth_status isth_encode_i8(isth_encoder *e, const isth_profile *profile, unsigned rung,
+                           uint16_t sequence, const int8_t *tensor, uint16_t *contexts,
+                           size_t context_count, uint8_t *out, size_t capacity, size_t *length);
+isth_status isth_encode_i16(isth_encoder *e, const isth_profile *profile, unsigned rung,
+                            uint16_t sequence, const int16_t *tensor, uint16_t *contexts,
+                            size_t context_count, uint8_t *out, size_t capacity, size_t *length);
+isth_status isth_encode_f32(isth_encoder *e, const isth_profile *profile, unsigned rung,
+                            uint16_t sequence, const float *tensor, uint16_t *contexts,
+                            size_t context_count, uint8_t *out, size_t capacity, size_t *length);
+isth_status isth_encode_levels(isth_encoder *e, const isth_profile *profile, unsigned rung,
+                               uint16_t sequence, const uint8_t *levels, uint16_t *contexts,
+                               size_t context_count, uint8_t *out, size_t capacity, size_t *length);
 
 /* Reads and checks the header of the slice at `data`, its checksum too. */
 isth_status isth_slice_parse(const isth_profile *profile, const uint8_t *data, size_t size,

@@ -8,13 +8,6 @@
 #include "isth_bins.h"
 #include "isth_codec.h"
 
-#if defined(__GNUC__)
-#define ISTH_COPY(to, from, size) __builtin_memcpy((to), (from), (size))
-#else
-#include <string.h>
-#define ISTH_COPY(to, from, size) memcpy((to), (from), (size))
-#endif
-
 enum { STATE_IDLE = 0, STATE_OPEN = 1 };
 
 uint32_t isth_slice_elements(const isth_profile *profile, unsigned slice) {
@@ -233,13 +226,25 @@ isth_status isth_encoder_push_i16(isth_encoder *e, const int16_t *values, size_t
     return ISTH_OK;
 }
 
+/* The bits of a float32, byte by byte; an optimising compiler makes one load of it. */
+static uint32_t bits_of(const float *value) {
+    const uint8_t *from = (const uint8_t *)value;
+    uint32_t bits;
+    uint8_t *to = (uint8_t *)&bits;
+    unsigned i;
+
+    for (i = 0; i < sizeof bits; i++) {
+        to[i] = from[i];
+    }
+    return bits;
+}
+
 /* The same for float32, compared by its bits: flipped so that they sort as unsigned integers. */
 static unsigned level_of_f32(const isth_rung *rung, const float *value) {
     unsigned low = 0u;
     unsigned high = rung->levels - 1u;
-    uint32_t key;
+    uint32_t key = bits_of(value);
 
-    ISTH_COPY(&key, value, sizeof key);
     key ^= (key & 0x80000000u) != 0u ? 0xFFFFFFFFu : 0x80000000u;
     while (low < high) {
         unsigned middle = (low + high) / 2u;
@@ -317,7 +322,7 @@ static void write_header(const isth_encoder *e, size_t payload) {
     uint32_t crc = profile->digest_crc;
 
     out[0] = (uint8_t)(0x10u | (profile->slices > 1u ? 1u : 0u));
-    out[1] = (uint8_t)(((unsigned)e->rung_index << 5) | (unsigned)(payload >> 16));
+    out[1] = (uint8_t)(((unsigned)e->rung_index << 5) | ((uint32_t)payload >> 16));
     out[2] = (uint8_t)(payload & 0xFFu);
     out[3] = (uint8_t)((payload >> 8) & 0xFFu);
     out[4] = profile->digest[0];
@@ -340,6 +345,7 @@ isth_status isth_encoder_finish(isth_encoder *e, size_t *length) {
     size_t header;
     isth_bin_writer w;
 
+    *length = 0u;
     if (e->state != STATE_OPEN || e->remaining != 0u) {
         return ISTH_E_STATE;
     }
@@ -362,49 +368,43 @@ isth_status isth_encoder_finish(isth_encoder *e, size_t *length) {
 /* The element types a whole tensor may come in, so that one loop over the slices serves all. */
 typedef enum source_kind { SOURCE_I8, SOURCE_I16, SOURCE_F32, SOURCE_LEVELS } source_kind;
 
-typedef struct source {
-    source_kind kind;
-    const int8_t *i8;
-    const int16_t *i16;
-    const float *f32;
-    const uint8_t *levels;
-} source;
-
-static isth_status push_source(isth_encoder *e, const source *from, size_t first, size_t count) {
-    switch (from->kind) {
+static isth_status push_source(isth_encoder *e, source_kind kind, const void *tensor, size_t first,
+                               size_t count) {
+    switch (kind) {
     case SOURCE_I8:
-        return isth_encoder_push_i8(e, from->i8 + first, count);
+        return isth_encoder_push_i8(e, (const int8_t *)tensor + first, count);
     case SOURCE_I16:
-        return isth_encoder_push_i16(e, from->i16 + first, count);
+        return isth_encoder_push_i16(e, (const int16_t *)tensor + first, count);
     case SOURCE_F32:
-        return isth_encoder_push_f32(e, from->f32 + first, count);
+        return isth_encoder_push_f32(e, (const float *)tensor + first, count);
     case SOURCE_LEVELS:
     default:
-        return isth_encoder_push_levels(e, from->levels + first, count);
+        return isth_encoder_push_levels(e, (const uint8_t *)tensor + first, count);
     }
 }
 
-static isth_status encode_frame(const isth_profile *profile, unsigned rung, uint16_t sequence,
-                                const source *from, uint16_t *contexts, size_t context_count,
-                                uint8_t *out, size_t capacity, size_t *length) {
+static isth_status encode_frame(isth_encoder *e, const isth_profile *profile, unsigned rung,
+                                uint16_t sequence, source_kind kind, const void *tensor,
+                                uint16_t *contexts, size_t context_count, uint8_t *out,
+                                size_t capacity, size_t *length) {
     isth_status result = ISTH_OK;
     size_t first = 0u;
     size_t total = 0u;
     unsigned slice;
 
+    *length = 0u;
     for (slice = 0; slice < profile->slices; slice++) {
-        isth_encoder e;
         size_t used = total < capacity ? total : capacity;
         size_t count = isth_slice_elements(profile, slice);
         size_t slice_length = 0u;
-        isth_status status = isth_encoder_begin(&e, profile, rung, sequence, slice, contexts,
+        isth_status status = isth_encoder_begin(e, profile, rung, sequence, slice, contexts,
                                                 context_count, out + used, capacity - used);
 
         if (status == ISTH_OK) {
-            status = push_source(&e, from, first, count);
+            status = push_source(e, kind, tensor, first, count);
         }
         if (status == ISTH_OK) {
-            status = isth_encoder_finish(&e, &slice_length);
+            status = isth_encoder_finish(e, &slice_length);
         }
         if (status == ISTH_E_BUFFER) {
             result = status;
@@ -418,38 +418,31 @@ static isth_status encode_frame(const isth_profile *profile, unsigned rung, uint
     return result;
 }
 
-isth_status isth_encode_i8(const isth_profile *profile, unsigned rung, uint16_t sequence,
-                           const int8_t *tensor, uint16_t *contexts, size_t context_count,
-                           uint8_t *out, size_t capacity, size_t *length) {
-    const source from = {SOURCE_I8, tensor, NULL, NULL, NULL};
-
-    return encode_frame(profile, rung, sequence, &from, contexts, context_count, out, capacity,
-                        length);
+isth_status isth_encode_i8(isth_encoder *e, const isth_profile *profile, unsigned rung,
+                           uint16_t sequence, const int8_t *tensor, uint16_t *contexts,
+                           size_t context_count, uint8_t *out, size_t capacity, size_t *length) {
+    return encode_frame(e, profile, rung, sequence, SOURCE_I8, tensor, contexts, context_count, out,
+                        capacity, length);
 }
 
-isth_status isth_encode_i16(const isth_profile *profile, unsigned rung, uint16_t sequence,
-                            const int16_t *tensor, uint16_t *contexts, size_t context_count,
-                            uint8_t *out, size_t capacity, size_t *length) {
-    const source from = {SOURCE_I16, NULL, tensor, NULL, NULL};
-
-    return encode_frame(profile, rung, sequence, &from, contexts, context_count, out, capacity,
-                        length);
+isth_status isth_encode_i16(isth_encoder *e, const isth_profile *profile, unsigned rung,
+                            uint16_t sequence, const int16_t *tensor, uint16_t *contexts,
+                            size_t context_count, uint8_t *out, size_t capacity, size_t *length) {
+    return encode_frame(e, profile, rung, sequence, SOURCE_I16, tensor, contexts, context_count,
+                        out, capacity, length);
 }
 
-isth_status isth_encode_f32(const isth_profile *profile, unsigned rung, uint16_t sequence,
-                            const float *tensor, uint16_t *contexts, size_t context_count,
-                            uint8_t *out, size_t capacity, size_t *length) {
-    const source from = {SOURCE_F32, NULL, NULL, tensor, NULL};
-
-    return encode_frame(profile, rung, sequence, &from, contexts, context_count, out, capacity,
-                        length);
+isth_status isth_encode_f32(isth_encoder *e, const isth_profile *profile, unsigned rung,
+                            uint16_t sequence, const float *tensor, uint16_t *contexts,
+                            size_t context_count, uint8_t *out, size_t capacity, size_t *length) {
+    return encode_frame(e, profile, rung, sequence, SOURCE_F32, tensor, contexts, context_count,
+                        out, capacity, length);
 }
 
-isth_status isth_encode_levels(const isth_profile *profile, unsigned rung, uint16_t sequence,
-                               const uint8_t *levels, uint16_t *contexts, size_t context_count,
-                               uint8_t *out, size_t capacity, size_t *length) {
-    const source from = {SOURCE_LEVELS, NULL, NULL, NULL, levels};
-
-    return encode_frame(profile, rung, sequence, &from, contexts, context_count, out, capacity,
-                        length);
+isth_status isth_encode_levels(isth_encoder *e, const isth_profile *profile, unsigned rung,
+                               uint16_t sequence, const uint8_t *levels, uint16_t *contexts,
+                               size_t context_count, uint8_t *out, size_t capacity,
+                               size_t *length) {
+    return encode_frame(e, profile, rung, sequence, SOURCE_LEVELS, levels, contexts, context_count,
+                        out, capacity, length);
 }

@@ -180,23 +180,26 @@ static void run_encode(const isth_profile *profile) {
     size_t count = rung < profile->rung_count ? profile->rungs[rung].context_count : MAX_CONTEXTS;
     uint16_t *contexts = block(count * sizeof *contexts);
     size_t length = 0u;
+    isth_encoder encoder;
     isth_status status;
 
     if (type == 0u && piece != 0u) {
         status = encode_pieces(profile, rung, sequence, (const int8_t *)tensor, contexts, count,
                                out, capacity, piece, &length);
     } else if (type == 0u) {
-        status = isth_encode_i8(profile, rung, sequence, (const int8_t *)tensor, contexts, count,
-                                out, capacity, &length);
+        status = isth_encode_i8(&encoder, profile, rung, sequence, (const int8_t *)tensor, contexts,
+                                count, out, capacity, &length);
     } else if (type == 1u) {
-        status = isth_encode_i16(profile, rung, sequence, (const int16_t *)(const void *)tensor,
-                                 contexts, count, out, capacity, &length);
+        status = isth_encode_i16(&encoder, profile, rung, sequence,
+                                 (const int16_t *)(const void *)tensor, contexts, count, out,
+                                 capacity, &length);
     } else if (type == 2u) {
-        status = isth_encode_f32(profile, rung, sequence, (const float *)(const void *)tensor,
-                                 contexts, count, out, capacity, &length);
+        status =
+            isth_encode_f32(&encoder, profile, rung, sequence, (const float *)(const void *)tensor,
+                            contexts, count, out, capacity, &length);
     } else {
-        status = isth_encode_levels(profile, rung, sequence, tensor, contexts, count, out, capacity,
-                                    &length);
+        status = isth_encode_levels(&encoder, profile, rung, sequence, tensor, contexts, count, out,
+                                    capacity, &length);
     }
     put((uint32_t)status);
     put((uint32_t)length);

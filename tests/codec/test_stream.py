@@ -157,7 +157,7 @@ def whole_frame(profile: Profile, tensor: npt.NDArray[Any], capacity: int) -> tu
     encoder = Encoder(profile, capacity)
     given = encoder.ffi.from_buffer("int8_t[]", np.ascontiguousarray(tensor).tobytes())
     status = encoder.lib.isth_encode_i8(
-        encoder.profile, 0, 9, given, encoder.contexts, encoder.count,
+        encoder.encoder, encoder.profile, 0, 9, given, encoder.contexts, encoder.count,
         encoder.buffer + GUARD, capacity, encoder.length,
     )  # fmt: skip
     return encoder, int(status)
@@ -228,6 +228,7 @@ def test_overflow_is_sticky_and_counts_on() -> None:
     need = encoder.length[0]
     assert len(encode_frame(profile, 0, 0, tensor.reshape(4, 64))) <= need
     assert encoder.finish() == STATE
+    assert encoder.length[0] == 0
     second = Encoder(profile, need)
     assert [second.begin(), second.push(tensor), second.finish()] == [OK, OK, OK]
 
@@ -285,11 +286,13 @@ def test_too_few_contexts_for_whole_frames(contexts: int) -> None:
     encoder = Encoder(profile, 100, contexts=contexts)
     lib, ffi = encoder.lib, encoder.ffi
     tensor = ffi.new("int8_t[]", 4)
+    encoder.length[0] = 77
     status = lib.isth_encode_i8(
-        encoder.profile, 0, 0, tensor, encoder.contexts, contexts, encoder.buffer, 100,
-        encoder.length,
+        encoder.encoder, encoder.profile, 0, 0, tensor, encoder.contexts, contexts, encoder.buffer,
+        100, encoder.length,
     )  # fmt: skip
     assert status == ARGUMENT
+    assert encoder.length[0] == 0, "a caller that ignores the status must send nothing"
     frame = encode_frame(profile, 0, 0, np.zeros(4, np.int8))
     levels = ffi.new("uint8_t[]", 4)
     info = ffi.new("isth_slice_info *")

@@ -120,6 +120,13 @@ def test_banner_and_tflm_files(tree: Path) -> None:
     )
 
 
+def test_scales_are_exact_float_literals(tree: Path) -> None:
+    header = (tree / "isth_front.h").read_text()
+    found = re.findall(r"#define ISTH_FRONT_(INPUT|OUTPUT)_SCALE (\S+)f\n", header)
+    assert [role for role, _ in found] == ["INPUT", "OUTPUT"]
+    assert [np.float32(text) for _, text in found] == [np.float32(0.1)] * 2
+
+
 def test_lines_fit_the_page(tree: Path) -> None:
     for path in tree.glob("**/*.[ch]*"):
         longest = max(len(line) for line in path.read_text().splitlines())

@@ -66,6 +66,64 @@ def test_cmake_subdirectory(
     run([tmp_path / "b" / "app"])
 
 
+def test_cmake_from_a_program_of_cpp_alone(
+    tree: Any, run: Any, require_tool: Any, tmp_path: Path
+) -> None:
+    cmake = require_tool("cmake")
+    require_tool("g++")
+    (tmp_path / "main.cpp").write_text(MAIN_CPP)
+    (tmp_path / "CMakeLists.txt").write_text(
+        "cmake_minimum_required(VERSION 3.13)\nproject(app CXX)\n"
+        f'add_subdirectory("{tree("int8_sliced")}" isthmus)\n'
+        "add_executable(app main.cpp)\ntarget_link_libraries(app PRIVATE isthmus)\n"
+        'if(NOT PROJECT_NAME STREQUAL "app")\n  message(FATAL_ERROR "renamed")\nendif()\n'
+    )
+    run([cmake, "-S", tmp_path, "-B", tmp_path / "b"])
+    run([cmake, "--build", tmp_path / "b"])
+    run([tmp_path / "b" / "app"])
+
+
+LOOPBACK_C = """
+#include "isth.h"
+static isth_encoder_memory memory;
+static uint8_t frame[ISTH_FRAME_BYTES_MAX];
+static isth_element tensor[ISTH_ELEMENTS];
+static uint8_t levels[ISTH_ELEMENTS];
+int main(void) {
+    isth_slice_info info;
+    size_t length = 0;
+    unsigned i;
+    for (i = 0; i < ISTH_ELEMENTS; i++) {
+        tensor[i] = (isth_element)(i % 5u == 0u ? 100 : -128);
+    }
+    if (isth_encode_tensor(&memory, 0, 7, tensor, frame, sizeof frame, &length) != ISTH_OK ||
+        isth_decode_levels(&isth_tables, frame, length, memory.contexts, ISTH_CONTEXTS, levels,
+                           sizeof levels, &info) != ISTH_OK || info.sequence != 7) {
+        return 1;
+    }
+    for (i = 0; i < ISTH_ELEMENTS; i++) {
+        if (levels[i] != levels[i % 5u == 0u ? 0u : 1u]) {
+            return 2;
+        }
+    }
+    return levels[0] > levels[1] ? 0 : 3;
+}
+"""
+
+
+def test_loopback_on_the_device(tree: Any, run: Any, require_tool: Any, tmp_path: Path) -> None:
+    """The tree decodes its own frames; a program that does not is linked without the decoder."""
+    gcc = require_tool("gcc")
+    root = tree("int8_sliced")
+    words = [gcc, "-std=c99", "-Os", "-ffunction-sections", "-Wl,--gc-sections", f"-I{root}/src"]
+    for name, text in (("loopback", LOOPBACK_C), ("plain", MAIN_C)):
+        (tmp_path / f"{name}.c").write_text(text)
+        run([*words, tmp_path / f"{name}.c", *_sources(root), "-o", tmp_path / name])
+        run([tmp_path / name])
+        symbols = run([require_tool("nm"), tmp_path / name])
+        assert ("isth_decode_levels" in symbols) == (name == "loopback")
+
+
 def test_cmake_alone(tree: Any, run: Any, require_tool: Any, tmp_path: Path) -> None:
     cmake = require_tool("cmake")
     run([cmake, "-S", tree("int8_sliced"), "-B", tmp_path / "b"])

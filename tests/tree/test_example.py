@@ -78,6 +78,48 @@ def test_a_tree_without_front_takes_tensors(
         assert np.array_equal(decoder.decode(frame).levels, decoder.levels(tensor))
 
 
+PORT_C = """
+#include <string.h>
+#include "isth_port.h"
+static uint32_t now;
+static int frames_left = 2;
+static int in_link;
+int isth_port_init(void) { return 0; }
+size_t isth_port_receive(void *data, size_t size) {
+    in_link = 1;
+    memset(data, 1, size);
+    return frames_left-- > 0 ? size : 0u;
+}
+int isth_port_send(const void *data, size_t size) {
+    (void)data;
+    in_link = 1;
+    return size > 0u ? 0 : -1;
+}
+uint32_t isth_port_ticks(void) {
+    now += in_link ? 1000u : 3u;
+    in_link = 0;
+    return now;
+}
+"""
+
+
+def test_ticks_count_the_work_and_not_the_link(
+    tree: Any, run: Any, require_tool: Any, tmp_path: Path
+) -> None:
+    """Reading the clock costs 3 ticks, link and sensor 1000: two slices make 6."""
+    root = tree("int8_sliced")
+    main = (root / "examples/frames/main.c").read_text()
+    wanted = "if (send_frame(values, sequence) != 0)"
+    assert wanted in main
+    probe = f"{wanted[:-1]} || encode_ticks != 3u * ISTH_SLICES)"
+    (tmp_path / "main.c").write_text(main.replace(wanted, probe))
+    (tmp_path / "port.c").write_text(PORT_C)
+    sources = [*sorted((root / "src").glob("*.c")), tmp_path / "main.c", tmp_path / "port.c"]
+    include = [f"-I{root / 'src'}", f"-I{root / 'examples/frames'}"]
+    run([require_tool("gcc"), "-std=c99", *include, *sources, "-o", tmp_path / "program"])
+    run([tmp_path / "program"])
+
+
 def test_half_an_input_is_no_frame(
     digits_bundle: Any, run: Any, require_tool: Any, tmp_path: Path
 ) -> None:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tree_profiles import PROFILES, make_profile, tree_of
@@ -79,12 +81,30 @@ def test_names_in_comments_cannot_end_them() -> None:
     """A tensor's or target's name reaches comments; it stays inside."""
     profile = make_profile("int8", (4, 4), (4,), 4)
     spec = profile.tensor.__class__("*/ int x; /*\\", (4, 4), "int8", 0.03125, -128)
-    evil = profile.__class__(spec, profile.rungs, profile.slice_rows)
+    rung = replace(profile.rungs[0], quantizer="*/ int z; /*")
+    evil = profile.__class__(spec, (rung,), profile.slice_rows)
     files = render_tree(TreeInput(evil, "*/ int y; /*", "p"), make_environment())
-    header = files["src/isth.h"].decode("ascii")
-    code = re.sub(r"/\*.*?\*/", "", header, flags=re.DOTALL)
-    assert "int x" not in code
-    assert "int y" not in code
+    for name in ("src/isth.h", "src/isth_tables.c"):
+        code = re.sub(r"/\*.*?\*/", "", files[name].decode("ascii"), flags=re.DOTALL)
+        assert not re.search("int [xyz]", code), name
+
+
+@pytest.mark.parametrize(
+    ("preprocessing", "formula"),
+    [
+        ({"kind": "none"}, "(x)"),
+        ({"kind": "unit"}, "(x / 255)"),
+        ({"kind": "signed"}, "(x / 127.5 - 1)"),
+        ({"kind": "affine", "scale": 0.5, "offset": -3.0}, "(x * 0.5 + -3.0)"),
+    ],
+)
+def test_the_input_formula_is_in_the_header(preprocessing: dict[str, Any], formula: str) -> None:
+    profile = make_profile("int8", (4, 4), (4,), 4)
+    profile = replace(profile, extra={"input": {"preprocessing": preprocessing}})
+    for has_front in (False, True):
+        given = TreeInput(profile, "host", "p", {}, has_front)
+        header = render_tree(given, make_environment())["src/isth.h"].decode("ascii")
+        assert (f"round({formula} / ISTH_FRONT_INPUT_SCALE)" in header) == has_front
 
 
 def test_a_name_that_is_not_ascii_is_written() -> None:

@@ -6,7 +6,6 @@ library and a Makefile fragment at once; ``src/`` is its only include path.
 
 from __future__ import annotations
 
-import re
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from isthmus.binarisation import binarisation
 from isthmus.codec.frame import HEADER_BYTES, SLICED_HEADER_BYTES
 from isthmus.profile import Profile, Rung
 from isthmus_gen.emit.environment import banner_block
+from isthmus_gen.front.render import c_comment
 from isthmus_gen.resources import runtime_root, template_root
 
 __all__ = ["RUNTIME_FILES", "TreeInput", "frame_bytes_max", "make_banner", "render_tree"]
@@ -25,10 +25,11 @@ RUNTIME_FILES = (
     "isth_bins.h",
     "isth_codec.h",
     "isth_crc32.c",
+    "isth_decode.c",
     "isth_encode.c",
     "isth_status.h",
 )
-"""The runtime's files that a device needs; the decoder stays on the host."""
+"""The runtime's files. The decoder serves loopback tests; unused, the linker leaves it out."""
 
 _ABI = 1
 _TYPES = {
@@ -46,6 +47,12 @@ _GLUE = (
     "zephyr/CMakeLists.txt",
     "zephyr/Kconfig",
 )
+_PREPARED = {
+    "none": "x",
+    "unit": "x / 255",
+    "signed": "x / 127.5 - 1",
+    "affine": "x * {scale!r} + {offset!r}",
+}
 _EXAMPLE = ("main.c", "isth_port.h", "port_stdio.c")
 
 
@@ -127,6 +134,7 @@ def _values(given: TreeInput) -> dict[str, Any]:
         "frame_bytes_max": frame_bytes_max(profile),
         "has_front": given.has_front,
         "package": given.package,
+        "prepared": _prepared(profile),
         "row_elements": profile.tensor.row_elements,
         "rows": profile.tensor.rows,
         "rungs": [_rung_values(rung, profile.tensor.dtype) for rung in profile.rungs],
@@ -134,16 +142,22 @@ def _values(given: TreeInput) -> dict[str, Any]:
         "slice_bytes_max": slice_bytes_max(profile),
         "slice_rows": profile.slice_rows,
         "slices": profile.slices,
-        "tensor_name": re.sub(r"[^A-Za-z0-9_.:/-]", "_", profile.tensor.name).replace("/*", "/ *"),
+        "tensor_name": c_comment(profile.tensor.name)[:60],
         "version": __version__,
     }
+
+
+def _prepared(profile: Profile) -> str:
+    """What the network is given for a raw value ``x``, as it stands in the profile; "" unknown."""
+    fields = profile.extra.get("input", {}).get("preprocessing", {})
+    return _PREPARED.get(str(fields.get("kind")), "").format(**fields)
 
 
 def _rung_values(rung: Rung, dtype: str) -> dict[str, Any]:
     form = binarisation(rung.levels)
     return {
         "levels": rung.levels,
-        "quantizer": rung.quantizer,
+        "quantizer": c_comment(rung.quantizer)[:60],
         "classes": form.classes,
         "suffix_bits": form.suffix_bits,
         "rate": rung.rate,

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from isthmus_gen.front.build import FrontPlan, shape_text
 from isthmus_gen.front.layers import Array, Layer, Ref, Struct, Value
 from isthmus_gen.resources import kernel_root
@@ -13,7 +15,7 @@ from isthmus_gen.resources import kernel_root
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-__all__ = ["c_comment", "c_integer", "c_name", "front_environment", "render_front"]
+__all__ = ["c_comment", "c_float", "c_integer", "c_name", "front_environment", "render_front"]
 
 _RESERVED = frozenset(
     re.findall(
@@ -57,6 +59,15 @@ def c_integer(value: int) -> str:
     if not -(2**31) <= value < 2**31:
         raise ValueError(f"{value} does not fit int32_t")
     return "(-2147483647 - 1)" if value == -(2**31) else str(value)
+
+
+def c_float(value: float) -> str:
+    """``value``, a float32, as the shortest C literal of type float that is exactly it.
+
+    >>> c_float(0.003921568859368563), c_float(1.0), c_float(2.0**-40)
+    ('0.003921569f', '1.0f', '9.094947e-13f')
+    """
+    return f"{np.float32(value)!s}f"
 
 
 def _wrapped(items: Iterable[str], indent: str = "    ") -> list[str]:
@@ -146,8 +157,8 @@ def _context(plan: FrontPlan, banner: str, abi: int) -> dict[str, Any]:
         "output_shape": shape_text(plan.output_shape),
         "input_zero_point": c_integer(plan.input_zero_point),
         "output_zero_point": c_integer(plan.output_zero_point),
-        "input_scale": repr(plan.input_scale),
-        "output_scale": repr(plan.output_scale),
+        "input_scale": c_float(plan.input_scale),
+        "output_scale": c_float(plan.output_scale),
         "macs": plan.macs,
         "constant_bytes": plan.constant_bytes,
         "headers": sorted(

@@ -164,8 +164,9 @@ class NativeCodec:
         out = ffi.new("uint8_t[]", capacity)
         length = ffi.new("size_t *")
         status = getattr(self._lib, f"isth_encode_{kind}")(
-            self._profile, rung, sequence & 0xFFFF, self._pointer(source),
-            ffi.new("uint16_t[]", self._contexts), self._contexts, out, capacity, length,
+            ffi.new("isth_encoder *"), self._profile, rung, sequence & 0xFFFF,
+            self._pointer(source), ffi.new("uint16_t[]", self._contexts),
+            self._contexts, out, capacity, length,
         )  # fmt: skip
         if status != 0:
             raise frame_error(int(status), "encoder")

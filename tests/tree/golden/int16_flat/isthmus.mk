@@ -6,6 +6,7 @@
 ISTHMUS_DIR := $(patsubst %/,%,$(dir $(lastword $(MAKEFILE_LIST))))
 ISTHMUS_SRCS := \
     $(ISTHMUS_DIR)/src/isth_crc32.c \
+    $(ISTHMUS_DIR)/src/isth_decode.c \
     $(ISTHMUS_DIR)/src/isth_encode.c \
     $(ISTHMUS_DIR)/src/isth_tables.c
 ISTHMUS_CFLAGS := -I$(ISTHMUS_DIR)/src

@@ -44,7 +44,7 @@ extern const isth_profile isth_tables;
 /*
  * Codes a whole tensor [ISTH_ELEMENTS] with rung `rung` of the ladder. `out` of
  * ISTH_FRAME_BYTES_MAX bytes is always enough; with less, ISTH_E_BUFFER and the size needed in
- * *length.
+ * *length. Send nothing unless the result is ISTH_OK; *length is 0 after any other error.
  */
 isth_status isth_encode_tensor(isth_encoder_memory *memory, unsigned rung, uint16_t sequence,
                                const isth_element *tensor, uint8_t *out, size_t capacity,

@@ -114,8 +114,8 @@ typedef char isth_assert_element[sizeof(isth_element) == 1u ? 1 : -1];
 isth_status isth_encode_tensor(isth_encoder_memory *memory, unsigned rung, uint16_t sequence,
                                const isth_element *tensor, uint8_t *out, size_t capacity,
                                size_t *length) {
-    return isth_encode_i8(&isth_tables, rung, sequence, tensor, memory->contexts,
-                           ISTH_CONTEXTS, out, capacity, length);
+    return isth_encode_i8(&memory->encoder, &isth_tables, rung, sequence, tensor,
+                           memory->contexts, ISTH_CONTEXTS, out, capacity, length);
 }
 
 isth_status isth_slice_begin(isth_encoder_memory *memory, unsigned rung, uint16_t sequence,
