@@ -29,9 +29,10 @@ from codec_bad_frames import bad_frames  # noqa: E402
 from codec_profiles import make_profile, tensor_of  # noqa: E402
 
 from isthmus.codec.quantise import levels_of  # noqa: E402
-from isthmus.codec.reference import encode_levels, encode_payload  # noqa: E402
+from isthmus.codec.reference import encode_levels  # noqa: E402
 from isthmus.codec.start import initial_contexts  # noqa: E402
 from isthmus.profile import Profile  # noqa: E402
+from isthmus_gen.vectors import final_states  # noqa: E402
 
 FOLDER = ROOT / "tests" / "vectors" / "v1"
 
@@ -107,20 +108,6 @@ def render_case(name: str, profile: Profile, tensor: npt.NDArray[Any]) -> dict[s
     content = {"digest": profile.digest.hex(), "dtype": tensor.dtype.name, "rungs": rungs}
     files[f"{name}/vector.json"] = to_json(content)
     return files
-
-
-def final_states(
-    profile: Profile, rung: int, levels: npt.NDArray[np.uint8]
-) -> list[dict[str, int]]:
-    """The coder's state before the flush, for every slice."""
-    out = []
-    at = 0
-    for index in range(profile.slices):
-        count = profile.slice_elements(index)
-        _, state = encode_payload(profile.rungs[rung], levels[at : at + count])
-        out.append({"low": state.low, "range": state.range, "shifts": state.shifts})
-        at += count
-    return out
 
 
 def render() -> dict[str, bytes]:

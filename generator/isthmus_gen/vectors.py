@@ -17,7 +17,7 @@ from isthmus.codec.quantise import levels_of
 from isthmus.codec.reference import encode_levels, encode_payload
 from isthmus.profile import Profile
 
-__all__ = ["make_vectors"]
+__all__ = ["final_states", "make_vectors"]
 
 
 def make_vectors(
@@ -45,7 +45,7 @@ def make_vectors(
                     "sequence": number,
                     "levels": _keep(files, f"{name}_levels.bin", levels.tobytes()),
                     "frame": _keep(files, f"{name}_frame.bin", frame),
-                    "final": _final_states(profile, rung_index, levels),
+                    "final": final_states(profile, rung_index, levels),
                 }
             )
         index.append(entry)
@@ -59,9 +59,10 @@ def _keep(files: dict[str, bytes], name: str, data: bytes) -> dict[str, Any]:
     return {"file": name, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
 
-def _final_states(
+def final_states(
     profile: Profile, rung: int, levels: npt.NDArray[np.uint8]
 ) -> list[dict[str, int]]:
+    """The coder's state before the flush, for every slice; ``levels`` is flat."""
     out = []
     at = 0
     for index in range(profile.slices):
