@@ -15,12 +15,9 @@ export PYTHONUNBUFFERED = 1
 JOBS ?= 2
 PYTEST ?=
 
-# The modules of benchmarks/ that `make bench` runs, in this order.
-BENCHMARKS := paper_tables rate_accuracy
-
 C_SOURCES := $(shell find templates host -name '*.[ch]' | sort)
 
-.PHONY: help demo test check format bench digits lock tools venv clean
+.PHONY: help demo test check format bench fuzz digits lock tools venv clean
 .PHONY: check-ruff check-format check-types check-c
 
 help: ## this list
@@ -52,9 +49,10 @@ format: venv ## let the formatters rewrite the sources
 	$(BIN)/clang-format -i $(C_SOURCES)
 
 bench: venv ## measure everything again and write benchmarks/RESULTS.md
-	@set -e; for name in $(BENCHMARKS); do \
-	    echo "isthmus: benchmarks.$$name"; $(BIN)/python -m benchmarks.$$name; \
-	done
+	$(BIN)/python benchmarks/run.py
+
+fuzz: venv ## damaged frames against C and Python, CASES of them (default ten million)
+	$(BIN)/python tests/fuzz/frames.py --cases $(or $(CASES),10000000)
 
 digits: venv ## train the embedded digits network again
 	$(BIN)/python examples/digits/train.py

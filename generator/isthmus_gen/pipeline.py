@@ -35,7 +35,7 @@ from isthmus_gen.golden import run_golden
 from isthmus_gen.models import Cut, Halves, LoadedModel, load_model, resolve_cut
 from isthmus_gen.options import GenerateOptions
 from isthmus_gen.progress import Progress, no_progress
-from isthmus_gen.targets import Target, load_target
+from isthmus_gen.targets import TARGET_FILE, Target, load_target, target_source
 from isthmus_gen.vectors import make_vectors
 
 __all__ = ["Calibration", "Generated", "calibrate", "generate"]
@@ -82,7 +82,7 @@ def generate(options: GenerateOptions, progress: Progress = no_progress) -> Gene
     calibration = calibrate(model, cut, data, preprocessing, progress)
     progress("cutting the network", 0, 1)
     representative = _representative(data, preprocessing)
-    halves = model.split(cut, representative)
+    halves = model.split(cut, representative, int8=options.element in ("auto", "int8"))
     progress("cutting the network", 1, 1)
     halves = with_own_back(halves, options, cut)
     plan = choose_front(
@@ -101,6 +101,7 @@ def generate(options: GenerateOptions, progress: Progress = no_progress) -> Gene
     files = _bundle_files(options, profile, halves, plan, data, preprocessing, progress)
     report = _report(options, model, cut, profile, designs, calibration, halves, plan, target)
     report.update(_footprint(target, plan, profile, files, progress))
+    files[TARGET_FILE] = target_source(options.target).read_bytes()
     files["report.json"] = (json.dumps(report, indent=1, sort_keys=True) + "\n").encode("ascii")
     files[MANIFEST] = make_manifest(profile, files)
     write_directory(options.out, files)

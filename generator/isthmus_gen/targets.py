@@ -18,6 +18,7 @@ from isthmus.errors import TargetDefinitionError, TargetUnknownError
 from isthmus_gen.resources import target_root
 
 __all__ = [
+    "TARGET_FILE",
     "Compiler",
     "Emulator",
     "GccCompiler",
@@ -32,7 +33,11 @@ __all__ = [
     "ZigCompiler",
     "list_targets",
     "load_target",
+    "target_source",
 ]
+
+TARGET_FILE = "target.toml"
+"""The definition of a bundle's target, kept in the bundle."""
 
 _NAME = r"^[a-z0-9][a-z0-9-]*$"
 _WORD = r"^[A-Za-z0-9_.+-]+$"
@@ -183,6 +188,12 @@ class Target(_Strict):
 def list_targets() -> list[str]:
     """The names of the targets that come with Isthmus, sorted."""
     return sorted(path.stem for path in target_root().glob("*.toml"))
+
+
+def target_source(name_or_path: str | Path) -> Path:
+    """The TOML file that :func:`load_target` reads for this name or path."""
+    text = str(name_or_path)
+    return Path(text) if text.endswith(".toml") else target_root() / f"{text}.toml"
 
 
 def load_target(name_or_path: str | Path) -> Target:

@@ -12,13 +12,13 @@ import numpy.typing as npt
 
 from isthmus.bundle import Bundle
 from isthmus.codec.reference import encode_frame, rung_of
-from isthmus.errors import BundleFormatError, OptionError
+from isthmus.errors import BundleEditedError, BundleFormatError, OptionError
 from isthmus_gen.cutting import as_elements
 from isthmus_gen.data import Preprocessing, load_data
 from isthmus_gen.golden import run_golden
 from isthmus_gen.pipeline import quantise_inputs
 from isthmus_gen.progress import Progress, no_progress
-from isthmus_gen.targets import Target, load_target
+from isthmus_gen.targets import TARGET_FILE, Target, load_target
 from isthmus_gen.verify import TargetResult, verify_tree
 
 __all__ = ["References", "make_references", "verify_bundle"]
@@ -59,7 +59,8 @@ def verify_bundle(
     ToolMissingError from the targets.
     """
     bundle.check()
-    chosen = [load_target(name) for name in targets or [_own_target(bundle)]]
+    _check_sources(bundle)
+    chosen = [load_target(name) for name in targets or [str(bundle.path / TARGET_FILE)]]
     references = make_references(bundle, data, count, rung, progress)
     with tempfile.TemporaryDirectory(prefix="isthmus-verify-") as name:
         work = work_dir or Path(name)
@@ -137,11 +138,13 @@ def _vector_inputs(
     return np.stack(arrays) if arrays else np.empty((0, *shape), dtype=dtype)
 
 
-def _own_target(bundle: Bundle) -> str:
-    """The target the bundle was generated for."""
-    import json
-
-    return str(json.loads(bundle.read("report.json"))["target"])
+def _check_sources(bundle: Bundle) -> None:
+    """BundleEditedError for a source that was added: the tree is compiled as a whole."""
+    for file in sorted((bundle.firmware / "src").iterdir()):
+        if f"firmware/src/{file.name}" not in bundle.files:
+            raise BundleEditedError(
+                str(file), "was added after the tree was generated", remedy="move it elsewhere"
+            )
 
 
 def _verify_one(

@@ -6,6 +6,8 @@ front.tflite    the int8 front half (front_float.tflite where the device runs fl
 back.*          the back half
 firmware/       the C tree
 vectors/        inputs, tensors, levels, frames and final states for bring-up
+model/          the whole network, for evaluation
+target.toml     the target it was made for
 report.json     how it was made
 """
 
@@ -18,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from isthmus.errors import BundleEditedError, BundleFormatError, BundleMissingError
+from isthmus.files import is_inside, open_inside, read_text_inside
 from isthmus.profile import FORMAT, Profile
 
 __all__ = ["MANIFEST", "PROFILE", "Bundle", "file_digest", "make_manifest"]
@@ -63,7 +66,7 @@ class Bundle:
                 remedy="give the directory that `isthmus generate` wrote",
             )  # fmt: skip
         profile = Profile.load(root / PROFILE)
-        manifest = _read_manifest(root / MANIFEST)
+        manifest = _read_manifest(root)
         if manifest["digest"] != profile.digest.hex():
             raise BundleEditedError(
                 str(root / PROFILE),
@@ -77,11 +80,18 @@ class Bundle:
         return bundle
 
     def check(self) -> None:
-        """BundleEditedError for the first file that is missing or differs from the manifest."""
-        for name, digest in self.files.items():
+        """BundleEditedError for the first file that is missing or was changed.
+
+        Every file is compared with the manifest, and the halves with the profile: it names their
+        digests, and its own digest is in every frame, while the manifest can be edited.
+        BundleFormatError where something is not a regular file inside the bundle.
+        """
+        expected = [*self.files.items(), *self.halves.items()]
+        for name, digest in expected:
             file = self.path / name
             try:
-                found = file_digest(file.read_bytes())
+                with open_inside(self.path, name) as stream:
+                    found = hashlib.file_digest(stream, "sha256").hexdigest()
             except OSError as error:
                 raise BundleEditedError(
                     str(file), f"cannot be read ({error.strerror})",
@@ -95,19 +105,31 @@ class Bundle:
                 )
 
     def read(self, name: str) -> bytes:
-        """The bytes of one of the bundle's files, compared with the manifest."""
-        if not _is_inside(name):
-            raise BundleFormatError(str(self.path), f"has no file {name!r}")
+        """The bytes of one of the bundle's files, compared as :meth:`check` compares it."""
         file = self.path / name
         try:
-            data = file.read_bytes()
+            with open_inside(self.path, name) as stream:
+                data = stream.read()
         except OSError as error:
             raise BundleFormatError(str(file), f"cannot be read ({error.strerror})") from error
-        if self.files.get(name) != file_digest(data):
+        found = file_digest(data)
+        if self.files.get(name) != found or self.halves.get(name, found) != found:
             raise BundleEditedError(
                 str(file), "was changed after it was generated", remedy="generate it again"
             )
         return data
+
+    @property
+    def halves(self) -> dict[str, str]:
+        """SHA-256 of the front and back half by file name, as the profile states them."""
+        out = {}
+        for key in ("front", "back"):
+            entry = self.profile.extra.get(key)
+            if isinstance(entry, dict):
+                name, digest = entry.get("file"), entry.get("sha256")
+                if isinstance(name, str) and isinstance(digest, str):
+                    out[name] = digest
+        return out
 
     @property
     def firmware(self) -> Path:
@@ -115,9 +137,10 @@ class Bundle:
         return self.path / "firmware"
 
 
-def _read_manifest(file: Path) -> dict[str, Any]:
+def _read_manifest(root: Path) -> dict[str, Any]:
+    file = root / MANIFEST
     try:
-        data = json.loads(file.read_text(encoding="utf-8"))
+        data = json.loads(read_text_inside(root, MANIFEST))
     except FileNotFoundError:
         raise BundleMissingError(
             str(file), "no such file", remedy="generate the bundle again"
@@ -126,15 +149,9 @@ def _read_manifest(file: Path) -> dict[str, Any]:
         raise BundleFormatError(str(file), f"cannot be read ({error})") from error
     files = data.get("files") if isinstance(data, dict) else None
     named = isinstance(files, dict) and all(
-        isinstance(name, str) and isinstance(value, str) and _is_inside(name)
+        isinstance(name, str) and isinstance(value, str) and is_inside(name)
         for name, value in files.items()
     )
     if not named or not isinstance(data.get("digest"), str):
         raise BundleFormatError(str(file), "is not a manifest", remedy="generate the bundle again")
     return dict(data)
-
-
-def _is_inside(name: str) -> bool:
-    """Whether a manifest's path stays inside the bundle."""
-    parts = name.split("/")
-    return not {"..", ""} & set(parts) and not {"\\", "\0"} & set(name)

@@ -84,6 +84,8 @@ class IsthmusError(Exception):
     code: int = 0
     name: str = "ok"
     exit_code: int = 3
+    printed: bool = False
+    """Whether a command's JSON object already holds this error (``--json`` prints one object)."""
 
     def __init__(self, path: str, what: str, *, allowed: str = "", remedy: str = "") -> None:
         self.path = path

@@ -177,7 +177,7 @@ def test_inspect_says_why_a_frame_is_refused(digits: Any, isth: Any, frame: Path
     data[-1] ^= 1
     frame.write_bytes(bytes(data))
     seen = isth("inspect", frame, "--bundle", digits.bundle, "--json")
-    assert seen.code == 0
+    assert seen.code == 3
     assert seen.data["error"]["name"] == "checksum"
     assert "code 8 (checksum)" in isth("inspect", frame, "--bundle", digits.bundle).out
 

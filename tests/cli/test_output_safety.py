@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from isthmus.bundle import Bundle
+from isthmus.bundle import Bundle, file_digest
 from isthmus.errors import OutputError
 from isthmus_gen.emit.writer import check_writable, write_directory
 
@@ -66,12 +66,14 @@ def test_bad_input_leaves_the_bundle(
     assert [entry.name for entry in place.parent.iterdir()] == ["bundle"]
 
 
-def _manifest(names: list[str]) -> bytes:
-    content = {"format": "1.0", "digest": "", "files": dict.fromkeys(names, "")}
-    return json.dumps(content).encode()
-
-
 CONTENT = {"profile.json": b"{}", "firmware/src/isth.h": b"/* */\n"}
+
+
+def _manifest(names: list[str]) -> bytes:
+    files = {name: file_digest(CONTENT.get(name, b"old")) for name in names}
+    return json.dumps({"format": "1.0", "digest": "", "files": files}).encode()
+
+
 FILES = {**CONTENT, "manifest.json": _manifest([*CONTENT])}
 
 
@@ -171,7 +173,9 @@ def test_somebody_elses_manifest_is_not_a_bundle(tmp_path: Path) -> None:
     (tmp_path / "web" / "manifest.json").write_text('{"name": "my web app"}')
     (tmp_path / "web" / "src" / "app.js").write_text("work")
     before = _digest(tmp_path)
-    with pytest.raises(OutputError, match=r"web: holds manifest\.json, which no earlier bundle"):
+    with pytest.raises(
+        OutputError, match=r"web: holds manifest\.json, which no earlier bundle wrote"
+    ):
         write_directory(tmp_path / "web", FILES)
     assert _digest(tmp_path) == before
 
@@ -180,6 +184,15 @@ def test_a_file_added_to_a_bundle_is_not_lost(place: Path) -> None:
     (place / "firmware" / "notes.txt").write_text("mine")
     before = _digest(place)
     with pytest.raises(OutputError, match=r"holds firmware/notes\.txt"):
+        write_directory(place, FILES)
+    assert _digest(place) == before
+
+
+def test_an_edit_of_a_bundle_is_not_lost(place: Path) -> None:
+    source = place / "firmware" / "src" / "isth_encode.c"
+    source.write_text(source.read_text() + "/* mine */\n")
+    before = _digest(place)
+    with pytest.raises(OutputError, match=r"holds firmware/src/isth_encode\.c"):
         write_directory(place, FILES)
     assert _digest(place) == before
 

@@ -35,19 +35,22 @@ def evaluate(
         isthmus evaluate resnet8 --data test.npz --report report.html
     """
     from isthmus_gen.data import load_data
+    from isthmus_gen.emit.writer import check_file
     from isthmus_gen.evaluate import evaluate_bundle, write_report
 
     opened = Bundle.open(bundle)
     shape = [int(size) for size in opened.profile.extra["input"]["shape"]]
     loaded = load_data(data, input_shape=shape, limit=limit or None)
+    if report is not None:
+        check_file(report)
     with progress_bar() as progress:
         result = evaluate_bundle(opened, loaded, progress=progress)
-    if report is not None:
-        write_report(report, opened, result)
     values = result.as_dict()
     Output(json).result(values, lambda console: show_evaluation(console, values))
-    if report is not None and not json:
-        typer.echo(f"report -> {report}")
+    if report is not None:
+        write_report(report, opened, result)
+        if not json:
+            typer.echo(f"report -> {report}")
 
 
 def show_evaluation(console: Console, values: dict[str, Any]) -> None:

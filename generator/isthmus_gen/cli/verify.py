@@ -47,14 +47,15 @@ def verify(
             opened, target or [], data=data, count=inputs, rung=rung, progress=progress
         )
     rows = [result.as_dict() for result in results]
-    Output(json).result({"targets": rows}, lambda console: show_targets(console, rows))
     bad = [row["name"] for row in rows if row["mismatches_front"] or row["mismatches_bytes"]]
+    error = None
     if bad:
-        raise MismatchError(
+        error = MismatchError(
             str(bundle),
             f"firmware and reference differ on {', '.join(bad)}",
-            remedy="see mismatches above; report it with the bundle",
+            remedy="see the first mismatch in the notes; report it with the bundle",
         )
+    Output(json).result({"targets": rows}, lambda console: show_targets(console, rows), error)
 
 
 def show_targets(console: Console, rows: Sequence[dict[str, Any]]) -> None:

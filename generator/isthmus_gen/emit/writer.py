@@ -8,10 +8,10 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from isthmus.bundle import MANIFEST, PROFILE
+from isthmus.bundle import MANIFEST, PROFILE, file_digest
 from isthmus.errors import OutputError
 
-__all__ = ["check_writable", "write_directory"]
+__all__ = ["check_file", "check_writable", "write_directory"]
 
 
 def check_writable(path: Path) -> None:
@@ -19,14 +19,26 @@ def check_writable(path: Path) -> None:
     parent = path.resolve().parent
     if path.exists() and not path.is_dir():
         raise OutputError(str(path), "is a file", allowed="a directory, or a name not yet taken")
-    foreign = _foreign_file(path) if path.is_dir() else None
-    if foreign is not None:
+    lost = _would_be_lost(path) if path.is_dir() else None
+    if lost is not None:
         raise OutputError(
             str(path),
-            f"holds {foreign}, which no earlier bundle put there",
+            f"holds {lost}, which no earlier bundle wrote like that",
             allowed="an empty directory, an earlier bundle, or a name not yet taken",
             remedy="move that away or choose another --out",
         )
+    _try_parent(path, parent)
+
+
+def check_file(path: Path) -> None:
+    """OutputError where a file could not be written to ``path``; makes its parent directories."""
+    if path.is_dir():
+        raise OutputError(str(path), "is a directory", allowed="the path of a file")
+    _try_parent(path, path.resolve().parent)
+    path.resolve().parent.mkdir(parents=True, exist_ok=True)
+
+
+def _try_parent(path: Path, parent: Path) -> None:
     existing = parent
     while not existing.exists():
         existing = existing.parent
@@ -37,31 +49,36 @@ def check_writable(path: Path) -> None:
         raise OutputError(
             str(path),
             f"{existing} cannot be written ({error.strerror})",
-            remedy="choose another --out",
+            remedy="choose another --out" if path.suffix != ".html" else "choose another --report",
         ) from error
 
 
-def _foreign_file(path: Path) -> str | None:
-    """A file under ``path`` that is not of a bundle; replacing the directory would lose it."""
-    listed = _bundle_files(path / MANIFEST)
-    known = {MANIFEST, *listed} if listed else set()
+def _would_be_lost(path: Path) -> str | None:
+    """A file under ``path`` that is not of a bundle, or was edited since: work of the user's."""
+    digests = _bundle_files(path / MANIFEST)
     for file in sorted(path.rglob("*")):
         name = file.relative_to(path).as_posix()
-        if name not in known and (file.is_symlink() or not file.is_dir()):
+        if file.is_dir() and not file.is_symlink():
+            continue
+        if name == MANIFEST and digests:
+            continue
+        if file.is_symlink() or not file.is_file() or name not in digests:
+            return name
+        if file_digest(file.read_bytes()) != digests[name]:
             return name
     return None
 
 
-def _bundle_files(manifest: Path) -> list[str]:
-    """The files that a bundle's manifest lists; none where it is not a manifest of ours."""
+def _bundle_files(manifest: Path) -> dict[str, str]:
+    """The files that a bundle's manifest lists, with digests; none where it is not one of ours."""
     try:
         content = json.loads(manifest.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
-        return []
+        return {}
     if not isinstance(content, dict) or not {"format", "digest", "files"} <= set(content):
-        return []
+        return {}
     files = content["files"]
-    return [str(name) for name in files] if isinstance(files, dict) and PROFILE in files else []
+    return files if isinstance(files, dict) and PROFILE in files else {}
 
 
 def write_directory(path: Path, files: Mapping[str, bytes]) -> None:

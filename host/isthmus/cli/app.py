@@ -91,7 +91,7 @@ def _usage_error(error: BaseException) -> OptionError:
 
 
 def _report(error: IsthmusError, as_json: bool) -> int:
-    if as_json:
+    if as_json and not error.printed:
         sys.stdout.write(json.dumps({"error": error.as_dict()}) + "\n")
     sys.stderr.write(f"error: {_one_line(str(error))}\n")
     return error.exit_code

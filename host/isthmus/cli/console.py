@@ -21,6 +21,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from isthmus.errors import IsthmusError
+
 __all__ = ["Output", "progress_bar", "table"]
 
 _UNBOUNDED = 1 << 16
@@ -32,14 +34,27 @@ class Output:
     def __init__(self, as_json: bool) -> None:
         self.as_json = as_json
 
-    def result(self, data: dict[str, Any], show: Callable[[Console], None]) -> None:
-        """``data`` as JSON with ``--json``, else whatever ``show`` prints."""
+    def result(
+        self,
+        data: dict[str, Any],
+        show: Callable[[Console], None],
+        error: IsthmusError | None = None,
+    ) -> None:
+        """``data`` as JSON with ``--json``, else whatever ``show`` prints.
+
+        ``error`` is a finding that the result shows and the exit code must tell: it joins the one
+        JSON object and is raised after it.
+        """
         if self.as_json:
-            sys.stdout.write(json.dumps(data, allow_nan=False) + "\n")
+            found = {} if error is None else {"error": error.as_dict()}
+            sys.stdout.write(json.dumps({**data, **found}, allow_nan=False) + "\n")
         elif sys.stdout.isatty():
             show(Console(highlight=False))
         else:
             sys.stdout.write(_unbounded(show))
+        if error is not None:
+            error.printed = True
+            raise error
 
 
 def _unbounded(show: Callable[[Console], None]) -> str:

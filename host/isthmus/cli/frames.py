@@ -124,7 +124,7 @@ def inspect(
         isthmus inspect tensor.isth --bundle digits
     """
     opened = None if bundle is None else Bundle.open(bundle)
-    report = inspect_frame(_read(frame), None if opened is None else opened.profile)
+    report, error = inspect_frame(_read(frame), None if opened is None else opened.profile)
 
     def show(console: Console) -> None:
         rows = [
@@ -139,7 +139,7 @@ def inspect(
         for line in report["summary"]:
             console.print(line)
 
-    Output(json).result(report, show)
+    Output(json).result(report, show, error)
 
 
 def _read(path: Path) -> bytes:

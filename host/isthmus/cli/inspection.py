@@ -1,4 +1,4 @@
-"""What a frame says, field by field, as data for a table or JSON."""
+"""What a frame says, field by field and slice by slice, as data for a table or JSON."""
 
 from __future__ import annotations
 
@@ -6,37 +6,74 @@ from typing import Any
 
 import numpy as np
 
-from isthmus.codec.frame import HEADER_BYTES, SliceHeader
+from isthmus.codec.frame import SliceHeader
 from isthmus.codec.reference import decode_frame
-from isthmus.errors import FrameError
+from isthmus.errors import FrameError, TrailingError, TruncatedError
 from isthmus.profile import Profile
 
 __all__ = ["inspect_frame"]
 
 
-def inspect_frame(data: bytes, profile: Profile | None) -> dict[str, Any]:
-    """Fields of the first slice's header and, with ``profile``, what the frame decodes to.
+def inspect_frame(data: bytes, profile: Profile | None) -> tuple[dict[str, Any], FrameError | None]:
+    """(what the frame says, what is wrong with it or None).
 
-    Raises FrameError where not even the header can be read; with a profile, an undecodable frame
-    is reported under ``error`` and its fields are shown all the same.
+    Every slice's header is read as it stands, by the lengths the headers give; with ``profile``
+    the frame is decoded as well. Raises FrameError where not even the first header can be read.
     """
-    header = SliceHeader.read(data)
+    slices, error = _walk(data)
+    headers = sum(header.header_bytes for _, header in slices)
+    payloads = sum(header.payload_bytes for _, header in slices)
     report: dict[str, Any] = {
         "bytes": len(data),
-        "header_bytes": header.header_bytes,
-        "payload_bytes": header.payload_bytes,
-        "fields": _fields(header),
-        "summary": [f"{len(data)} bytes: {header.header_bytes} header, the rest payload"],
+        "header_bytes": headers,
+        "payload_bytes": payloads,
+        "slices": len(slices),
+        "fields": [row for at, header in slices for row in _fields(at, header)],
+        "summary": [
+            f"{len(data)} bytes in {len(slices)} slice{'s' if len(slices) > 1 else ''}: "
+            f"{headers} header, {payloads} payload"
+        ],
         "error": None,
     }
     if profile is not None:
-        _decode(report, data, profile)
-    return report
+        error = _decode(report, data, profile)
+    if error is not None:
+        report["summary"].append(f"refused, code {error.code} ({error.name}): {error}")
+    return report, error
 
 
-def _fields(header: SliceHeader) -> list[dict[str, Any]]:
+def _walk(data: bytes) -> tuple[list[tuple[int, SliceHeader]], FrameError | None]:
+    """The slices that the headers describe, with their offsets, and where that goes wrong."""
+    first = SliceHeader.read(data)
+    slices = [(0, first)]
+    end = first.header_bytes + first.payload_bytes
+    while end < len(data) and len(slices) < first.slices:
+        try:
+            header = SliceHeader.read(data[end : end + 14], f"frame.slices[{len(slices)}]")
+        except FrameError as error:
+            return slices, error
+        slices.append((end, header))
+        end += header.header_bytes + header.payload_bytes
+    if end > len(data):
+        return slices, TruncatedError(
+            "frame", f"has {len(data)} bytes", allowed=f"the {end} its headers say"
+        )
+    if end < len(data):
+        return slices, TrailingError(
+            "frame", f"goes on for {len(data) - end} bytes", allowed=f"{end} bytes"
+        )
+    return slices, None
+
+
+def _fields(at: int, header: SliceHeader) -> list[dict[str, Any]]:
     def row(offset: int, size: int, field: str, value: Any, meaning: str) -> dict[str, Any]:
-        return {"offset": offset, "bytes": size, "field": field, "value": value, "meaning": meaning}
+        return {
+            "offset": at + offset,
+            "bytes": size,
+            "field": field,
+            "value": value,
+            "meaning": meaning,
+        }
 
     rows = [
         row(0, 1, "version", header.version, "upper four bits; this decoder knows 1"),
@@ -49,19 +86,21 @@ def _fields(header: SliceHeader) -> list[dict[str, Any]]:
     ]
     if header.sliced:
         rows.append(row(12, 1, "slice", header.slice, "which slice of the frame"))
-        rows.append(row(13, 1, "slices", header.slices, "slices of the frame (stored less one)"))
-    payload = HEADER_BYTES + (2 if header.sliced else 0)
-    rows.append(row(payload, header.payload_bytes, "payload", "", "arithmetic-coded bins"))
+        rows.append(
+            row(13, 1, "slices", header.slices, "slices of the frame; the byte is one less")
+        )
+    rows.append(
+        row(header.header_bytes, header.payload_bytes, "payload", "", "arithmetic-coded bins")
+    )
     return rows
 
 
-def _decode(report: dict[str, Any], data: bytes, profile: Profile) -> None:
+def _decode(report: dict[str, Any], data: bytes, profile: Profile) -> FrameError | None:
+    """Adds what the frame holds to ``report``, or returns what is wrong with it."""
     try:
         frame = decode_frame(profile, data)
     except FrameError as error:
-        report["error"] = error.as_dict()
-        report["summary"].append(f"refused, code {error.code} ({error.name}): {error}")
-        return
+        return error
     rung = profile.rungs[frame.rung]
     counts = np.bincount(frame.levels.reshape(-1), minlength=rung.levels)
     elements = max(1, frame.levels.size)
@@ -76,3 +115,4 @@ def _decode(report: dict[str, Any], data: bytes, profile: Profile) -> None:
         f"{rung.levels} levels, {report['bits_per_element']:.3f} bits per element, header included",
         "level counts: " + " ".join(str(int(count)) for count in counts),
     ]
+    return None
