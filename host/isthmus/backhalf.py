@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from isthmus.bundle import Bundle
-from isthmus.errors import BundleFormatError, DataShapeError
+from isthmus.errors import BundleFormatError, DataDtypeError, DataShapeError, ModelLoadError
 from isthmus.interpreters import Engine, InferenceModel, open_keras, open_onnx, open_tflite
 
 __all__ = ["BackHalf"]
@@ -20,7 +21,8 @@ class BackHalf:
         answers = BackHalf("out/resnet8")(decoder.decode(frame).features)
 
     ``engine`` chooses the .tflite interpreter; a back half with int8 input gets the features
-    quantised by that input's own scale and zero point.
+    quantised by that input's own scale and zero point. The file must have the digest that the
+    profile states: BundleEditedError, BundleFormatError, and what the engines raise.
     """
 
     def __init__(
@@ -33,8 +35,16 @@ class BackHalf:
         name = entry.get("file") if isinstance(entry, dict) else None
         if not isinstance(name, str):
             raise BundleFormatError("profile.extra.back.file", "is missing")
+        if name not in bundle.halves:
+            raise BundleFormatError("profile.extra.back.sha256", "is missing")
         content = bundle.read(name)
         self.model = self._open(bundle.path / name, content, engine, threads)
+        if len(self.model.inputs) != 1:
+            raise BundleFormatError(
+                str(bundle.path / name),
+                f"has {len(self.model.inputs)} inputs",
+                allowed="one, for the feature tensor",
+            )
 
     @staticmethod
     def _open(path: Path, content: bytes, engine: Engine, threads: int) -> InferenceModel:
@@ -43,18 +53,38 @@ class BackHalf:
         if path.suffix == ".onnx":
             return open_onnx(content, threads=threads)
         if path.suffix in (".keras", ".h5"):
-            return open_keras(path)
+            return _open_keras(path, content)
         raise BundleFormatError(
             "profile.extra.back.file", f"is {path.name}", allowed=".tflite, .keras, .onnx"
         )
 
-    def __call__(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Answers float32 [n, ...] for features float32 [n, *shape]; one tensor gives [...]."""
-        single = features.shape == self.shape
-        batch = features[np.newaxis] if single else features
+    def __call__(self, features: npt.ArrayLike) -> npt.NDArray[np.float32]:
+        """Answers float32 [n, ...] for features float32 [n, *shape]; one tensor gives [...].
+
+        ``features`` may be anything numpy makes an array of; DataShapeError, DataDtypeError.
+        """
+        try:
+            given = np.asarray(features, dtype=np.float32)
+        except (TypeError, ValueError) as error:
+            raise DataDtypeError(
+                "features", f"are no array of numbers ({error})", allowed=f"[n, {self.shape}]"
+            ) from error
+        single = given.shape == self.shape
+        batch = given[np.newaxis] if single else given
         if batch.shape[1:] != self.shape:
             raise DataShapeError(
-                "features", f"have shape {features.shape}", allowed=f"[n, {self.shape}]"
+                "features", f"have shape {given.shape}", allowed=f"[n, {self.shape}]"
             )
         out = self.model.run_float(batch)[0]
         return out[0] if single else out
+
+
+def _open_keras(path: Path, content: bytes) -> InferenceModel:
+    """A Keras model of exactly ``content``: Keras opens files alone, and ``path`` may change."""
+    with tempfile.TemporaryDirectory(prefix="isthmus-") as folder:
+        copy = Path(folder) / f"back{path.suffix}"
+        copy.write_bytes(content)
+        try:
+            return open_keras(copy)
+        except ModelLoadError as error:
+            raise ModelLoadError(str(path), error.what, remedy=error.remedy) from error

@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from isthmus.binarisation import binarisation
 from isthmus.errors import BundleFormatError, BundleMissingError
+from isthmus.files import read_text_inside
 
 __all__ = ["FORMAT", "MAX_RUNGS", "MAX_SLICES", "Profile", "Rung", "TensorSpec"]
 
@@ -29,6 +30,7 @@ FORMAT = "1.0"
 MAX_RUNGS = 8
 MAX_SLICES = 256
 _DTYPES = ("int8", "int16", "float32")
+_QUANTIZERS = ("uniform", "ecsq", "ecsq-zero")
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
@@ -184,7 +186,7 @@ class Profile:
         """Reads a ``profile.json``."""
         file = Path(path)
         try:
-            text = file.read_text(encoding="utf-8")
+            text = read_text_inside(file.parent, file.name)
         except FileNotFoundError:
             raise BundleMissingError(
                 str(file), "no such file", remedy="give the directory that `isthmus generate` wrote"
@@ -362,7 +364,7 @@ def _read_rung(read: _Reader, tensor: TensorSpec) -> Rung:
     return Rung(
         levels=levels,
         clip=(low, high),
-        quantizer=read.text("quantizer"),
+        quantizer=read.choice("quantizer", _QUANTIZERS),
         thresholds=thresholds,
         values=read.reals("values", levels, _FLOAT32_MAX),
         rate=read.integer("rate", 5, 7),

@@ -62,6 +62,8 @@ FIELDS: list[tuple[str, Any, str]] = [
     ("rungs.0.payload_max", -1, "profile.rungs[0].payload_max: is -1; allowed: an integer in 0"),
     ("rungs.0.payload_max", MAX_PAYLOAD + 1, "profile.rungs[0].payload_max: is 2097152"),
     ("rungs.0.quantizer", None, "profile.rungs[0].quantizer: is None; allowed: a string"),
+    ("rungs.0.quantizer", "", "profile.rungs[0].quantizer: is ''; allowed: uniform or ecsq"),
+    ("rungs.0.quantizer", "*/", "profile.rungs[0].quantizer: is '*/'; allowed: uniform or ecsq"),
 ]  # fmt: skip
 
 

@@ -23,6 +23,7 @@ HEAVY = INTERPRETERS | TENSORFLOW | {"matplotlib", "sklearn", "unicorn"}
 #: The host's modules in layers: each may import those of its own layer's number and below.
 HOST_LAYERS = {
     "errors": 0,
+    "files": 1,
     "optional": 1,
     "binarisation": 1,
     "interpreters": 1,
