@@ -23,6 +23,7 @@ from isthmus.profile import TensorSpec
 from isthmus_gen.calibrate import TensorStatistics
 from isthmus_gen.front import FrontPlan, plan_front
 from isthmus_gen.models import Cut, Halves, LoadedModel
+from isthmus_gen.models.base import FLOAT_REMEDY
 from isthmus_gen.options import GenerateOptions
 
 __all__ = ["as_elements", "choose_front", "nearest_working_cut", "tensor_spec", "with_own_back"]
@@ -50,7 +51,7 @@ def choose_front(
             raise ModelOperatorError(
                 str(options.model),
                 "; ".join(halves.notes) or "cannot be made int8",
-                remedy="take --element float32, or convert the network to full int8 first",
+                remedy=_advice(nearest(), halves),
             )
         return None
     try:
@@ -58,12 +59,19 @@ def choose_front(
     except ModelOperatorError as error:
         # the front half's own names are the converter's; say it in those of the user's network
         name = nearest()
-        advice = ["no earlier cut works"] if name is None else [f"cut at {name!r}, which works"]
-        if halves.front_float is not None:
-            advice.append("or take --element float32 where the device can run a float front half")
         raise ModelOperatorError(
-            error.path, error.what, allowed=error.allowed, remedy=", ".join(advice)
+            error.path, error.what, allowed=error.allowed, remedy=_advice(name, halves)
         ) from error
+
+
+def _advice(name: str | None, halves: Halves) -> str:
+    """What to do where the front half cannot be made in C; ``name`` is a cut that works."""
+    floats = FLOAT_REMEDY if halves.front_float is not None else ""
+    if name is not None:
+        return f"cut at {name!r}, which works" + (f", {floats}" if floats else "")
+    if floats:
+        return f"no earlier cut works; {floats.removeprefix('or ')}"
+    return "no earlier cut works; replace that operator"
 
 
 def nearest_working_cut(

@@ -23,6 +23,7 @@ from isthmus.errors import (
 from isthmus_gen.models.graph import ActivationInfo, Cut, Graph, list_cuts
 
 __all__ = [
+    "FLOAT_REMEDY",
     "NO_REPRESENTATIVE",
     "Floats",
     "Halves",
@@ -32,6 +33,7 @@ __all__ = [
 ]
 
 Floats = npt.NDArray[np.float32]
+FLOAT_REMEDY = "or take --element float32 where the device can run a float front half"
 NO_REPRESENTATIVE = "no representative inputs were given: no int8 front half"
 
 
@@ -89,13 +91,19 @@ class LoadedModel(ABC):
 
     @abstractmethod
     def split(
-        self, cut: Cut | str, representative: Iterable[npt.NDArray[Any]] | None = None
+        self,
+        cut: Cut | str,
+        representative: Iterable[npt.NDArray[Any]] | None = None,
+        *,
+        int8: bool = True,
     ) -> Halves:
         """Cut the network in two.
 
         ``representative`` yields float32 inputs [1, *input_shape]; it sets the int8 ranges of the
-        front half and is not looked at for full-int8 networks. Without it a float network gets a
-        float front alone. Same input, same bytes.
+        front half and is not looked at for full-int8 networks. Without it, or with ``int8`` false,
+        a float network gets a float front alone. So does one whose front half has operators that
+        the quantiser does not take (loops, recurrent operators); a note names them.
+        Same input, same bytes.
         Raises CutUnknownError, CutIllegalError, DataEmptyError, DataShapeError,
         DataNotFiniteError, ModelOperatorError (an operator that cannot be made int8).
         """

@@ -20,13 +20,36 @@ import numpy.typing as npt
 
 from isthmus.errors import ModelLoadError, ModelOperatorError
 from isthmus.optional import one_line, quiet_import, quiet_stderr
-from isthmus_gen.models.flatbuffer import parse, write_part
+from isthmus_gen.models.flatbuffer import operator_kind, parse, write_part
 
-__all__ = ["keras_to_tflite", "quantize_tflite", "saved_model_to_tflite"]
+__all__ = ["int8_obstacle", "keras_to_tflite", "quantize_tflite", "saved_model_to_tflite"]
+
+# Operators with graphs or state of their own. On these TensorFlow's calibrator does not raise an
+# error but ends the process (a segmentation fault in 2.21), so they are looked for beforehand.
+_NOT_CALIBRATED = {
+    "WHILE", "IF", "CALL", "CALL_ONCE", "VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE",
+    "LSTM", "UNIDIRECTIONAL_SEQUENCE_LSTM", "BIDIRECTIONAL_SEQUENCE_LSTM",
+    "RNN", "UNIDIRECTIONAL_SEQUENCE_RNN", "BIDIRECTIONAL_SEQUENCE_RNN", "SVDF",
+}  # fmt: skip
 
 _EXTRA = 'pip install "isthmus[generate]"'
 
 Inputs = Sequence[npt.NDArray[np.float32]]
+
+
+def int8_obstacle(content: bytes) -> str:
+    """Why a float ``.tflite`` must not be given to the int8 conversion; empty where it may be."""
+    model = parse(content, "model")
+    found: dict[str, None] = {}
+    for subgraph in model.subgraphs:
+        for operator in subgraph.operators:
+            kind = operator_kind(model, operator)
+            state = any(i >= 0 and subgraph.tensors[i].isVariable for i in operator.inputs)
+            if kind in _NOT_CALIBRATED or kind.startswith("STABLEHLO_") or state:
+                found[kind] = None
+    if not found:
+        return ""
+    return f"no int8 form of the front half: the operator {', '.join(found)} cannot be quantised"
 
 
 def keras_to_tflite(
@@ -34,8 +57,8 @@ def keras_to_tflite(
 ) -> bytes:
     """A Keras model of one input and one output as float ``.tflite``, or full int8.
 
-    With ``representative`` inputs [1, ...] the result takes and gives int8.
-    Raises ModelOperatorError.
+    With ``representative`` inputs [1, ...] the result takes and gives int8; the float form must
+    then be free of ``int8_obstacle``. Raises ModelOperatorError.
     """
     lite = _lite()
     converter = lite.TFLiteConverter.from_keras_model(model)
@@ -76,6 +99,9 @@ def quantize_tflite(
     These are the two steps that ``TFLiteConverter`` itself takes after conversion; they need no
     Keras model. Raises ModelOperatorError where an operator has no int8 form.
     """
+    obstacle = int8_obstacle(content)
+    if obstacle:
+        raise ModelOperatorError("model", obstacle, remedy="cut before it")
     calibrator = quiet_import("tensorflow.lite.python.optimize.calibrator", _EXTRA)
     convert = quiet_import("tensorflow.lite.python.convert", _EXTRA)
     tensorflow = quiet_import("tensorflow", _EXTRA)

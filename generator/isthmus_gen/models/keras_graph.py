@@ -6,7 +6,6 @@ loaded model, never copied, so a part has the very weights of the whole.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 from isthmus.errors import ModelLoadError
 from isthmus.optional import quiet_import
 from isthmus_gen.models.graph import LINEAR, RELU, ActivationInfo, Graph, GraphOperator, GraphTensor
+from isthmus_gen.models.keras_macs import layer_macs
 
 __all__ = ["KerasGraph", "flatten", "rebuild"]
 
@@ -149,43 +149,15 @@ def _operator(keras: Any, call: Call, index: dict[int, int]) -> GraphOperator:
     flat = keras.tree.flatten((call.arguments, call.keywords))
     taken = tuple(dict.fromkeys(index[id(t)] for t in flat if id(t) in index))
     made = tuple(index[id(t)] for t in call.results)
-    first = next(t for t in flat if id(t) in index)
+    taken_shapes = [_shape(t) for t in flat if id(t) in index]
     return GraphOperator(
         type(call.operation).__name__,
         taken,
         made,
-        _macs(call, _shape(first), _shape(call.results[0])),
+        layer_macs(call.operation, taken_shapes, _shape(call.results[0])),
         "",
         _activation(call.operation),
     )
-
-
-def _macs(call: Call, taken: tuple[int, ...], made: tuple[int, ...]) -> int:
-    """Multiply-accumulates for one input, as for flatbuffers; 0 where the shape is dynamic.
-
-    Batch normalisation counts as 0: the converter folds it into the convolution before it.
-    """
-    layer, kind = call.operation, type(call.operation).__name__
-    if -1 in taken or -1 in made:
-        return 0
-    if kind == "Dense":
-        return math.prod(made) * taken[-1]
-    if kind == "EinsumDense":
-        return math.prod(made[:-1]) * math.prod(int(d) for d in layer.kernel.shape)
-    if not hasattr(layer, "kernel_size"):
-        return 0
-    if getattr(layer, "data_format", "channels_last") == "channels_first":
-        places, channels, depth = math.prod(made[1:]), made[0], taken[0]
-    else:
-        places, channels, depth = math.prod(made[:-1]), made[-1], taken[-1]
-    window = math.prod(int(k) for k in layer.kernel_size)
-    if kind.startswith("Depthwise"):
-        return places * channels * window
-    if kind.startswith("Separable"):
-        return places * depth * int(layer.depth_multiplier) * (window + channels)
-    if kind.endswith("Transpose"):
-        return math.prod(taken) * window * channels
-    return places * channels * window * depth // int(getattr(layer, "groups", 1))
 
 
 def _activation(operation: Any) -> ActivationInfo | None:

@@ -11,13 +11,14 @@ import numpy.typing as npt
 
 from isthmus.errors import ModelOperatorError
 from isthmus_gen.models.base import (
+    FLOAT_REMEDY,
     NO_REPRESENTATIVE,
     Floats,
     Halves,
     LoadedModel,
     check_representative,
 )
-from isthmus_gen.models.convert import keras_to_tflite
+from isthmus_gen.models.convert import int8_obstacle, keras_to_tflite
 from isthmus_gen.models.graph import Cut
 from isthmus_gen.models.keras_file import keras_bytes, load_keras
 from isthmus_gen.models.keras_graph import flatten, rebuild
@@ -73,19 +74,29 @@ class KerasFileModel(LoadedModel):
         return np.concatenate(pieces)
 
     def split(
-        self, cut: Cut | str, representative: Iterable[npt.NDArray[Any]] | None = None
+        self,
+        cut: Cut | str,
+        representative: Iterable[npt.NDArray[Any]] | None = None,
+        *,
+        int8: bool = True,
     ) -> Halves:
         place = self._legal(cut)
         inputs = None
-        notes: tuple[str, ...] = (NO_REPRESENTATIVE,)
-        if representative is not None:
+        notes: tuple[str, ...] = (NO_REPRESENTATIVE,) if int8 else ()
+        if int8 and representative is not None:
             inputs, notes = check_representative(representative, self.input_shape), ()
+        front_float = front_int8 = None
         try:
-            int8 = self._front(place, inputs) if inputs else None
             front_float = self._front(place, None)
+            if inputs:
+                front_int8, obstacle = self._quantised(place, front_float, inputs)
+                notes += (obstacle,) if obstacle else ()
         except ModelOperatorError as error:
+            remedy = self._earlier(place, inputs)
+            if front_float is not None:
+                remedy += f"; {FLOAT_REMEDY}"
             raise ModelOperatorError(
-                "cut", f"{place.name!r}: {error.what}", remedy=self._earlier(place, inputs)
+                "cut", f"{place.name!r}: {error.what}", remedy=remedy
             ) from error
         back = self.part(place.index, self.graph.output, None, "back")
         result = self.graph.tensors[self.graph.output].name
@@ -93,8 +104,8 @@ class KerasFileModel(LoadedModel):
             content = keras_to_tflite(back, input_name=place.name, output_name=result)
         except ModelOperatorError as error:
             notes += (f"the back half stays a Keras model: {error.what}",)
-            return Halves(int8, front_float, keras_bytes(back), ".keras", notes)
-        return Halves(int8, front_float, content, notes=notes)
+            return Halves(front_int8, front_float, keras_bytes(back), ".keras", notes)
+        return Halves(front_int8, front_float, content, notes=notes)
 
     def _front(self, cut: Cut, inputs: list[Floats] | None) -> bytes:
         return keras_to_tflite(
@@ -103,6 +114,11 @@ class KerasFileModel(LoadedModel):
             output_name=cut.name,
             representative=inputs,
         )
+
+    def _quantised(self, cut: Cut, front: bytes, inputs: list[Floats]) -> tuple[bytes | None, str]:
+        """The int8 form of a float front half, or None and why there is none."""
+        obstacle = int8_obstacle(front)
+        return (None, obstacle) if obstacle else (self._front(cut, inputs), "")
 
     def _earlier(self, cut: Cut, inputs: list[Floats] | None) -> str:
         """The last legal cut before ``cut`` whose front half the converter takes, as a remedy.
@@ -114,7 +130,9 @@ class KerasFileModel(LoadedModel):
         while works < fails:
             middle = (works + fails) // 2
             try:
-                self._front(before[middle], inputs)
+                front = self._front(before[middle], None)
+                if inputs:
+                    self._quantised(before[middle], front, inputs)
                 works = middle + 1
             except ModelOperatorError:
                 fails = middle

@@ -12,13 +12,14 @@ import numpy.typing as npt
 from isthmus.errors import CutIllegalError, ModelError, ModelOperatorError
 from isthmus.interpreters import Engine, TfliteModel, open_tflite
 from isthmus_gen.models.base import (
+    FLOAT_REMEDY,
     NO_REPRESENTATIVE,
     Floats,
     Halves,
     LoadedModel,
     check_representative,
 )
-from isthmus_gen.models.convert import quantize_tflite
+from isthmus_gen.models.convert import int8_obstacle, quantize_tflite
 from isthmus_gen.models.flatbuffer import (
     full_shape,
     operator_kind,
@@ -75,7 +76,11 @@ class FlatbufferModel(LoadedModel):
         return self._runners[index].run_float(array)[0]
 
     def split(
-        self, cut: Cut | str, representative: Iterable[npt.NDArray[Any]] | None = None
+        self,
+        cut: Cut | str,
+        representative: Iterable[npt.NDArray[Any]] | None = None,
+        *,
+        int8: bool = True,
     ) -> Halves:
         place = self._legal(cut)
         name = place.name
@@ -86,12 +91,22 @@ class FlatbufferModel(LoadedModel):
             return Halves(front, None, back, notes=notes)
         front = write_part(self.content, [self.graph.input], [place.index], fix_batch=True)
         hybrid = self._hybrid_weights()
+        if not int8:
+            return Halves(None, front, back, notes=(hybrid,) if hybrid else ())
         if hybrid or representative is None:
             return Halves(None, front, back, notes=(hybrid or NO_REPRESENTATIVE,))
         inputs = check_representative(representative, self.input_shape)
         start_name = self.graph.tensors[self.graph.input].name
-        int8 = quantize_tflite(front, inputs, input_name=start_name, output_name=name)
-        return Halves(int8, front, back)
+        obstacle = int8_obstacle(front)
+        if obstacle:
+            return Halves(None, front, back, notes=(obstacle,))
+        try:
+            made = quantize_tflite(front, inputs, input_name=start_name, output_name=name)
+        except ModelOperatorError as error:
+            raise ModelOperatorError(
+                "cut", f"{name!r}: {error.what}", remedy=f"cut earlier, {FLOAT_REMEDY}"
+            ) from error
+        return Halves(made, front, back)
 
     def _int8_input(self, cut: Cut) -> tuple[int, tuple[str, ...]]:
         """The tensor at which the int8 front starts: the input, or what a QUANTIZE makes of it."""
