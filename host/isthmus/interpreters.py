@@ -31,7 +31,7 @@ from isthmus.errors import (
     ModelLoadError,
     OptionError,
 )
-from isthmus.optional import one_line, quiet_import, quiet_stderr, read_model_bytes
+from isthmus.optional import engine_call, one_line, quiet_import, read_model_bytes
 
 __all__ = [
     "Engine",
@@ -188,7 +188,7 @@ class _LiteModel(TfliteModel):
             options["experimental_preserve_all_tensors"] = True
         if engine == "litert_ref":
             options["experimental_op_resolver_type"] = module.OpResolverType.BUILTIN_REF
-        with quiet_stderr(), warnings.catch_warnings():
+        with engine_call(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # tf.lite.Interpreter warns of its own removal
             self._interpreter = module.Interpreter(**options)
             self._interpreter.allocate_tensors()
@@ -222,8 +222,7 @@ class _LiteModel(TfliteModel):
         try:
             for index, array in zip(self._in, arrays, strict=True):
                 self._interpreter.resize_tensor_input(index, array.shape)
-            with quiet_stderr():
-                self._interpreter.allocate_tensors()
+            self._interpreter.allocate_tensors()
         except (RuntimeError, ValueError):
             return False
         self._batch = count
@@ -242,7 +241,7 @@ class _MicroModel(TfliteModel):
     def __init__(self, module: Any, content: bytes):
         super().__init__()
         self.engine = "tflm"
-        with quiet_stderr():
+        with engine_call():
             self._interpreter = module.Interpreter.from_bytes(content)
         given, made = _end_names(content)
         take, give = self._interpreter.get_input_details, self._interpreter.get_output_details

@@ -15,10 +15,18 @@ from typing import Any
 
 from isthmus.errors import MissingExtraError, ModelFileError
 
-__all__ = ["one_line", "quiet_import", "quiet_stderr", "read_model_bytes"]
+__all__ = [
+    "engine_call",
+    "one_line",
+    "quiet_engines",
+    "quiet_import",
+    "quiet_stderr",
+    "read_model_bytes",
+]
 
 _NOISE = (
-    "INFO:",
+    "INFO: Created TensorFlow Lite XNNPACK delegate for CPU.",
+    "INFO: Initialized TensorFlow Lite runtime.",
     "fully_quantize:",
     "I0000",
     "W0000",
@@ -26,16 +34,17 @@ _NOISE = (
     "WARNING: All log messages before absl",
 )
 _STDERR_LOCK = threading.RLock()
+_ENGINES_QUIET = threading.Event()
 
 
 def quiet_import(module: str, remedy: str) -> Any:
-    """Import an optional package without its log lines, or raise MissingExtraError."""
+    """Import an optional package, or raise MissingExtraError; see :func:`engine_call`."""
     known = sys.modules.get(module)  # None marks a module that must not be imported
     if known is not None:
         return known
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
-        with quiet_stderr(), warnings.catch_warnings():
+        with engine_call(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return importlib.import_module(module)
     except ImportError as error:
@@ -50,22 +59,53 @@ def quiet_stderr(*, everything: bool = False) -> Iterator[None]:
     ``everything`` drops it all, for calls that put what matters into an exception.
 
     The engines offer no switch for their start-up lines. The lines are only held back, so a real
-    message still appears; the lock keeps two threads from restoring each other's descriptor.
+    message still appears; the lock keeps two threads from restoring each other's descriptor. The
+    descriptor is the whole process's: this is for programs, not for what serves inside one.
+    Nothing happens where there is no descriptor 2 or no room for a file.
     """
-    with _STDERR_LOCK, tempfile.TemporaryFile() as held:
-        sys.stderr.flush()
-        saved = os.dup(2)
+    with _STDERR_LOCK, contextlib.ExitStack() as stack:
+        try:
+            if sys.stderr is not None:
+                sys.stderr.flush()
+            # first, so that no file of ours takes the number 2 where nothing is open there
+            saved = os.dup(2)
+            stack.callback(os.close, saved)
+            held = stack.enter_context(tempfile.TemporaryFile())
+        except (OSError, ValueError):
+            yield
+            return
         os.dup2(held.fileno(), 2)
         try:
             yield
         finally:
             os.dup2(saved, 2)
-            os.close(saved)
             held.seek(0)
             text = held.read().decode("utf-8", "replace")
             kept = [line for line in text.splitlines(True) if not line.startswith(_NOISE)]
             if kept and not everything:
-                os.write(2, "".join(kept).encode("utf-8"))
+                with contextlib.suppress(OSError):
+                    os.write(2, "".join(kept).encode("utf-8"))
+
+
+@contextlib.contextmanager
+def quiet_engines() -> Iterator[None]:
+    """Inside, engines are imported and opened under :func:`quiet_stderr`.
+
+    For programs that own their standard error, as the command line does. Without it an engine's
+    start-up lines appear, and descriptor 2 is never touched.
+    """
+    before = _ENGINES_QUIET.is_set()
+    _ENGINES_QUIET.set()
+    try:
+        yield
+    finally:
+        if not before:
+            _ENGINES_QUIET.clear()
+
+
+def engine_call() -> contextlib.AbstractContextManager[None]:
+    """Around the import or the opening of an engine: quiet inside :func:`quiet_engines` alone."""
+    return quiet_stderr() if _ENGINES_QUIET.is_set() else contextlib.nullcontext()
 
 
 def read_model_bytes(path: Path, size: int = -1) -> bytes:

@@ -245,7 +245,7 @@ def test_a_device_that_computes_in_float(
 ) -> None:
     import tensorflow as tf
 
-    from isthmus.interpreters import quiet_stderr
+    from isthmus.optional import quiet_stderr
 
     model = tf.keras.models.load_model(digits_model_path(), compile=False)
     converter = tf.lite.TFLiteConverter.from_keras_model(model)
