@@ -160,6 +160,34 @@ def _encode_file(name: str, make: Callable[[Path], Path], error: str, *words: st
     )  # fmt: skip
 
 
+def _npy(header: str, version: bytes = b"\x01\x00") -> bytes:
+    """A .npy with a header of any text and 64 bytes after it."""
+    size = len(header).to_bytes(2 if version == b"\x01\x00" else 4, "little")
+    return b"\x93NUMPY" + version + size + header.encode("ascii") + bytes(64)
+
+
+def _claim(shape: str, kind: str = "'|i1'") -> str:
+    return f"{{'descr': {kind}, 'fortran_order': False, 'shape': {shape}, }}\n"
+
+
+# Headers that claim more than the file holds, and headers that are no headers.
+CLAIMS = {
+    "claims": _npy(_claim("(4, 4, 32)")),
+    "claims_huge": _npy(_claim("(1048576, 1048576, 4, 4, 32)")),
+    "claims_two": _npy(_claim("(1048576, 4, 4, 32)"), b"\x02\x00"),
+    "negative": _npy(_claim("(-1, 4, 4, 32)")),
+    "shape_true": _npy(_claim("(True, 4)")),
+    "wide": _npy(_claim("(4,)", "'|S999999999999'")),
+    "deep": _npy("(" * 9000),
+    "indented": _npy("\n   x\n y"),
+    "dtype_text": _npy(_claim("(4, 4, 4)", "',i1'")),
+    "version": _npy(_claim("(4, 4, 4)"), b"\x09\x09"),
+    "half": _npy(_claim("(4, 4, 32)"))[:20],
+    "zip": b"PK\x03\x04 not really",
+    "zip_end": b"PK\x05\x06" + bytes(18),
+}
+
+
 def _encode_option(name: str, code: int, error: str, *words: str) -> Callable[..., Case]:
     def case(*options: object) -> Case:
         def arguments(digits: Any, tmp: Path) -> list[Any]:
@@ -182,6 +210,12 @@ ENCODE = [
     _encode_file("missing", lambda t: t / "none.npy", "data_file", "numpy.save"),
     _encode_file("folder", folder, "data_file"),
     _encode_file("text", lambda t: text(t / "a.npy", "hello"), "data_file", "numpy.save"),
+    *(
+        _encode_file(
+            name, lambda t, content=content: text(t / "a.npy", content), "data_file", "numpy.save"
+        )
+        for name, content in CLAIMS.items()
+    ),
     _encode_file("npz", lambda t: npz(t / "a.npz", x=_FEATURES), "data_file", "numpy.save"),
     _encode_option("rung", 3, "rung", "0..2")("--rung", 3),
     _encode_option("sequence", 2, "option", "0..65535")("--sequence", 65536),

@@ -7,7 +7,9 @@ never imports the generator by name.
 from __future__ import annotations
 
 import json
+import os
 import sys
+import traceback
 from collections.abc import Sequence
 from importlib.metadata import entry_points
 
@@ -16,10 +18,13 @@ import typer
 from isthmus import __version__
 from isthmus.cli import frames
 from isthmus.errors import IsthmusError, OptionError
+from isthmus.optional import quiet_engines
 
 __all__ = ["make_app", "run"]
 
+_INTERNAL = 70
 _INTERRUPTED = 130
+_TRACEBACK = "ISTHMUS_TRACEBACK"
 # typer carries a click of its own and names its base exception nowhere; BadParameter is public,
 # and its ancestors are UsageError and the base
 _CommandError: type[BaseException] = typer.BadParameter.__mro__[2]
@@ -58,10 +63,11 @@ def run(arguments: Sequence[str]) -> int:
 
     With ``--json`` an error is also printed as {"error": {...}} on standard output.
     """
-    command = typer.main.get_command(make_app())
     as_json = "--json" in arguments
     try:
-        result = command.main(args=list(arguments), prog_name="isthmus", standalone_mode=False)
+        with quiet_engines():  # this program's own standard error: no engine's start-up lines
+            command = typer.main.get_command(make_app())
+            result = command.main(args=list(arguments), prog_name="isthmus", standalone_mode=False)
     except IsthmusError as error:
         return _report(error, as_json)
     except _CommandError as error:
@@ -73,6 +79,10 @@ def run(arguments: Sequence[str]) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 141
+    # The one broad handler, at the top of the program: Python would end with 1, which scripts read
+    # as "firmware and reference differ". Nothing is hidden, for the line says how to see it all.
+    except Exception as error:  # noqa: BLE001
+        return _internal(error, as_json)
     if result == _INTERRUPTED:  # typer makes this number of a KeyboardInterrupt, in silence
         sys.stderr.write("interrupted\n")
     return result if isinstance(result, int) else 0
@@ -95,6 +105,19 @@ def _report(error: IsthmusError, as_json: bool) -> int:
         sys.stdout.write(json.dumps({"error": error.as_dict()}) + "\n")
     sys.stderr.write(f"error: {_one_line(str(error))}\n")
     return error.exit_code
+
+
+def _internal(error: Exception, as_json: bool) -> int:
+    """Reports a defect of ours: nothing that a user gave should end here."""
+    what = _one_line(f"{type(error).__name__}: {error}")
+    remedy = f"set {_TRACEBACK}=1 to see where"
+    if os.environ.get(_TRACEBACK):
+        traceback.print_exception(error)
+    if as_json:
+        report = {"code": 0, "name": "internal", "path": "isthmus", "what": what, "allowed": ""}
+        sys.stdout.write(json.dumps({"error": {**report, "remedy": remedy}}) + "\n")
+    sys.stderr.write(f"error: isthmus: internal error: {what}; {remedy}\n")
+    return _INTERNAL
 
 
 def _one_line(text: str) -> str:

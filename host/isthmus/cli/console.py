@@ -5,6 +5,7 @@
 2  the command line itself is wrong
 3  bad input: a file, a model, data, a frame, a target
 4  something that is needed is not installed
+70  an internal error: a defect of Isthmus; ISTHMUS_TRACEBACK=1 shows where
 130, 141  interrupted, and nobody reads the output any more
 """
 

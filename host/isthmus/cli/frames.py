@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
-import tempfile
+import secrets
+import tokenize
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +31,11 @@ from isthmus.errors import (
 __all__ = ["register"]
 
 BundleArgument = Annotated[Path, typer.Argument(help="A bundle, as `isthmus generate` writes it.")]
+# numpy reads a header as a Python literal, and passes on whatever goes wrong with that
+_NPY_ERRORS = (
+    OSError, ValueError, EOFError, MemoryError, RecursionError, SyntaxError, TypeError,
+    tokenize.TokenError,
+)  # fmt: skip
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
@@ -153,13 +160,13 @@ def _read(path: Path) -> bytes:
 
 def _read_tensors(path: Path, shape: tuple[int, ...]) -> npt.NDArray[Any]:
     try:
-        array: npt.NDArray[Any] = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        with path.open("rb") as file:
+            _check_claim(file)
+            array: npt.NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
+    except _NPY_ERRORS as error:
         raise DataFileError(
             str(path), f"cannot be read as .npy ({error})", remedy="write it with numpy.save"
         ) from error
-    if not isinstance(array, np.ndarray):
-        raise DataFileError(str(path), "is not a .npy", remedy="write it with numpy.save")
     if array.dtype == np.float64:
         array = array.astype(np.float32)
     if array.dtype not in (np.dtype(np.int8), np.dtype(np.int16), np.dtype(np.float32)):
@@ -177,18 +184,33 @@ def _read_tensors(path: Path, shape: tuple[int, ...]) -> npt.NDArray[Any]:
     return array
 
 
+def _check_claim(file: BinaryIO) -> None:
+    """ValueError where a .npy says it holds more than it does: memory follows files, not claims."""
+    version = np.lib.format.read_magic(file)
+    if version == (1, 0):
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    elif version == (2, 0):
+        shape, _, dtype = np.lib.format.read_array_header_2_0(file)
+    else:
+        raise ValueError(f"version {version[0]}.{version[1]}, which no plain array needs")
+    start = file.tell()
+    need, held = math.prod(shape) * dtype.itemsize, file.seek(0, os.SEEK_END) - start
+    if min(shape, default=0) < 0 or (need > held and not dtype.hasobject):
+        raise ValueError(f"shape {shape} of {dtype} takes {need} bytes, the file holds {held}")
+    file.seek(0)
+
+
 def _write(path: Path, data: bytes) -> None:
     """Writes aside and renames; OutputError where it cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        aside = path.parent / f".{path.name}.{secrets.token_hex(8)}"
         try:
-            with os.fdopen(handle, "wb") as file:
+            with aside.open("xb") as file:  # with the mode that the umask leaves, as any output
                 file.write(data)
-            Path(name).chmod(0o644)
-            Path(name).replace(path)
+            aside.replace(path)
         finally:  # an interrupt leaves nothing behind either
-            Path(name).unlink(missing_ok=True)
+            aside.unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(
             str(path), f"cannot be written ({error.strerror})", remedy="choose another --out"
