@@ -34,15 +34,15 @@ ISTH_K_INLINE void isth_k_block_pair(const isth_k_filters *filters, const isth_k
                                      const isth_k_output *output, const int8_t *x0,
                                      const int8_t *x1, int8_t *y0, int8_t *y1, int folded,
                                      int32_t zero) {
-    const isth_k_channel *channel = filters->channels;
-    const int8_t *weights = filters->weights + taps->w_first;
-    int32_t left = filters->count;
+    int32_t first;
 
-    for (;;) {
+    for (first = 0; first < filters->count; first += 2) {
         /* An odd last filter is computed twice and stored twice in the same place. */
-        const ptrdiff_t second = left > 1 ? 1 : 0;
-        const int8_t *const w0 = weights;
-        const int8_t *const w1 = weights + second * filters->size;
+        const ptrdiff_t second = first + 1 < filters->count ? 1 : 0;
+        const isth_k_channel *const channel = filters->channels + first;
+        const int8_t *const w0 =
+            filters->weights + ((ptrdiff_t)first * filters->size + taps->w_first);
+        const int8_t *const w1 = w0 + second * filters->size;
         uint32_t a00 = (uint32_t)(folded ? channel[0].folded : channel[0].bias);
         uint32_t a10 = (uint32_t)(folded ? channel[second].folded : channel[second].bias);
         uint32_t a01 = a00;
@@ -100,18 +100,10 @@ ISTH_K_INLINE void isth_k_block_pair(const isth_k_filters *filters, const isth_k
 #undef ISTH_K_STEP
             }
         }
-        y0[0] = isth_k_finish(a00, &channel[0], output);
-        y1[0] = isth_k_finish(a01, &channel[0], output);
-        y0[second] = isth_k_finish(a10, &channel[second], output);
-        y1[second] = isth_k_finish(a11, &channel[second], output);
-        left -= 2;
-        if (left <= 0) {
-            break; /* before the pointers leave their arrays */
-        }
-        weights += 2 * (ptrdiff_t)filters->size;
-        channel += 2;
-        y0 += 2;
-        y1 += 2;
+        y0[first] = isth_k_finish(a00, &channel[0], output);
+        y1[first] = isth_k_finish(a01, &channel[0], output);
+        y0[first + second] = isth_k_finish(a10, &channel[second], output);
+        y1[first + second] = isth_k_finish(a11, &channel[second], output);
     }
 }
 
@@ -119,14 +111,14 @@ ISTH_K_INLINE void isth_k_block_pair(const isth_k_filters *filters, const isth_k
 ISTH_K_INLINE void isth_k_block_single(const isth_k_filters *filters, const isth_k_taps *taps,
                                        const isth_k_output *output, const int8_t *x, int8_t *y,
                                        int folded, int32_t zero) {
-    const isth_k_channel *channel = filters->channels;
-    const int8_t *weights = filters->weights + taps->w_first;
-    int32_t left = filters->count;
+    int32_t first;
 
-    for (;;) {
-        const ptrdiff_t second = left > 1 ? 1 : 0;
-        const int8_t *const w0 = weights;
-        const int8_t *const w1 = weights + second * filters->size;
+    for (first = 0; first < filters->count; first += 2) {
+        const ptrdiff_t second = first + 1 < filters->count ? 1 : 0;
+        const isth_k_channel *const channel = filters->channels + first;
+        const int8_t *const w0 =
+            filters->weights + ((ptrdiff_t)first * filters->size + taps->w_first);
+        const int8_t *const w1 = w0 + second * filters->size;
         uint32_t a0 = (uint32_t)(folded ? channel[0].folded : channel[0].bias);
         uint32_t a1 = (uint32_t)(folded ? channel[second].folded : channel[second].bias);
         int32_t row;
@@ -167,15 +159,8 @@ ISTH_K_INLINE void isth_k_block_single(const isth_k_filters *filters, const isth
 #undef ISTH_K_STEP
             }
         }
-        y[0] = isth_k_finish(a0, &channel[0], output);
-        y[second] = isth_k_finish(a1, &channel[second], output);
-        left -= 2;
-        if (left <= 0) {
-            break;
-        }
-        weights += 2 * (ptrdiff_t)filters->size;
-        channel += 2;
-        y += 2;
+        y[first] = isth_k_finish(a0, &channel[0], output);
+        y[first + second] = isth_k_finish(a1, &channel[second], output);
     }
 }
 
