@@ -37,7 +37,8 @@ ISTH_K_INLINE void isth_k_block_pair(const isth_k_filters *filters, const isth_k
     int32_t first;
 
     for (first = 0; first < filters->count; first += 2) {
-        /* An odd last filter is computed twice and stored twice in the same place. */
+        /* An odd last filter is computed twice and stored twice in the same place. Everything is
+         * indexed: pointers that step by two would leave the end of an odd array behind. */
         const ptrdiff_t second = first + 1 < filters->count ? 1 : 0;
         const isth_k_channel *const channel = filters->channels + first;
         const int8_t *const w0 =
