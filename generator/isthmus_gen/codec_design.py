@@ -136,8 +136,20 @@ def _design(
             "rate": rate,
             "clip_details": dict(quantizer.clip.details),
             "quantizer_details": dict(quantizer.details),
+            "notes": _notes(quantizer),
         },
     )
+
+
+def _notes(quantizer: Quantizer) -> list[str]:
+    """Where the quantiser is another than the options asked for, in words."""
+    notes = []
+    fallback = quantizer.clip.details.get("fallback")
+    if fallback:
+        notes.append(f"{quantizer.levels} levels: {fallback}")
+    if quantizer.kind == "ecsq-zero" and not quantizer.details["pinned"]:
+        notes.append(f"{quantizer.levels} levels: zero is not pinned, it lies outside the range")
+    return notes
 
 
 def _table(quantizer: Quantizer, tensor: TensorSpec) -> bytes | None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from isthmus.errors import OptionError
-from isthmus_gen.calibrate import parse_clip
+from isthmus_gen.calibrate import check_c_min, parse_clip
 
 __all__ = ["GenerateOptions", "make_options", "parse_levels"]
 
@@ -23,7 +23,8 @@ class GenerateOptions(BaseModel):
     target                     a target's name or the path of a TOML file
     levels                     N of each rung, first the default one
     clip                       "model", "empirical", "aciq", "C_MAX" or "C_MIN:C_MAX"
-    c_min                      "zero" or "free" (rules model and empirical)
+    c_min                      "zero", "free" (rules model and empirical), or "auto": zero for
+                               rectified or non-negative features, free for others
     quantizer                  "uniform", "ecsq" (pinned ends), "ecsq-zero" (only zero pinned)
     lam                        lambda of ECSQ in squared units of the features per bit
     rate_term                  ECSQ's rate: "entropy" or "unary"
@@ -48,7 +49,7 @@ class GenerateOptions(BaseModel):
     out: Path
     levels: tuple[int, ...] = (4,)
     clip: str = "model"
-    c_min: Literal["zero", "free"] = "zero"
+    c_min: Literal["auto", "zero", "free"] = "auto"
     quantizer: Literal["uniform", "ecsq", "ecsq-zero"] = "uniform"
     lam: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     rate_term: Literal["entropy", "unary"] = "entropy"
@@ -68,6 +69,8 @@ class GenerateOptions(BaseModel):
             raise ValueError("a ladder has 1 to 8 rungs")
         if any(not 2 <= levels <= 256 for levels in value):
             raise ValueError("levels are 2 to 256")
+        if len(set(value)) < len(value):
+            raise ValueError("rungs that differ, each N once")
         return value
 
     def command(self) -> list[str]:
@@ -106,22 +109,59 @@ def make_options(values: Mapping[str, Any]) -> GenerateOptions:
     try:
         options = GenerateOptions.model_validate(dict(values))
     except ValidationError as error:
-        first = error.errors()[0]
-        field = str(first["loc"][0]) if first["loc"] else "options"
-        message = first["msg"].removeprefix("Value error, ")
+        raise _wrong(error.errors()[0]) from None
+    _check_clip(options.clip, options.c_min)
+    if options.lam is not None and options.quantizer == "uniform":
         raise OptionError(
-            _option(field), f"is {first.get('input')!r:.60}", allowed=message
-        ) from None
-    _check_clip(options.clip)
+            "--lambda",
+            f"is {options.lam:g}, and a uniform quantiser has none",
+            allowed="with --quantizer ecsq or ecsq-zero",
+        )
     return options
 
 
-def _check_clip(text: str) -> None:
+def _wrong(error: Any) -> OptionError:
+    """pydantic's finding in the words of the command line."""
+    field = str(error["loc"][0]) if error["loc"] else "options"
+    kind = error["type"]
+    if kind == "extra_forbidden":
+        return OptionError(_option(field), "is no option", remedy="see isthmus generate --help")
+    if kind == "missing":
+        return OptionError(_option(field), "is missing", remedy="give it")
+    allowed = str(error["ctx"]["error"]) if kind == "value_error" else _allowed(field)
+    return OptionError(_option(field), f"is {error.get('input')!r:.60}", allowed=allowed)
+
+
+def _allowed(field: str) -> str:
+    """What an option may be, from its type and bounds."""
+    info = GenerateOptions.model_fields.get(field)
+    if info is None:
+        return ""
+    if field == "levels":
+        return "integers, 2 to 256"
+    words = get_args(info.annotation)
+    if get_origin(info.annotation) is Literal:
+        return f"one of {', '.join(words)}"
+    kinds = [kind for kind in (words or (info.annotation,)) if kind is not type(None)]
+    name = {int: "an integer", float: "a number", Path: "a path", str: "text"}.get(kinds[0], "N")
+    bounds = {
+        key: getattr(m, key) for m in info.metadata for key in ("ge", "le") if hasattr(m, key)
+    }
+    if "le" in bounds:
+        return f"{name}, {bounds['ge']} to {bounds['le']}"
+    return f"{name}, {bounds['ge']} or more" if bounds else name
+
+
+def _check_clip(text: str, c_min: str) -> None:
     """Before any long work: a rule, or fixed ends that enclose something."""
     try:
         spec = parse_clip(text)
     except OptionError as error:
         raise OptionError("--clip", f"is {text!r:.60}", allowed=error.allowed) from None
+    try:
+        check_c_min(c_min, spec)
+    except OptionError as error:
+        raise OptionError("--c-min", f"is {error.what}", allowed=error.allowed) from None
     if isinstance(spec, str):
         return
     low, high = spec if isinstance(spec, tuple) else (0.0, spec)

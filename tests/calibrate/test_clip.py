@@ -12,6 +12,7 @@ from isthmus_gen.calibrate import (
     MeasuredDistribution,
     TensorStatistics,
     aciq_alpha,
+    calibrate_quantizer,
     clip_range,
     empirical_range,
     fit_activation,
@@ -133,8 +134,9 @@ def test_aciq_rule() -> None:
     clip = clip_range(stats, "aciq", levels=4, activation=RELU)
     assert clip.c_min == 0.0
     assert clip.c_max == pytest.approx(aciq_alpha(4, float(b)), rel=1e-3)
-    around = clip_range(stats, "aciq", levels=4, activation=LINEAR)
-    assert around.c_max + around.c_min == pytest.approx(2 * wide.mean(), rel=1e-9)
+    moved = wide - 0.5
+    around = clip_range(statistics_of(moved), "aciq", levels=4, activation=LINEAR)
+    assert around.c_max + around.c_min == pytest.approx(2 * moved.mean(), rel=1e-9)
 
 
 def test_fixed_ranges() -> None:
@@ -160,6 +162,76 @@ def test_an_activation_without_a_model_is_said(kind: str) -> None:
     assert kind in text
     # Features without a floor at zero would lose their negative half to c_min = 0.
     assert clip.c_min < -0.5
+
+
+def both_signs() -> np.ndarray:
+    return np.random.default_rng(0).normal(0.3, 1, 2000).astype(np.float32)
+
+
+@pytest.mark.parametrize("rule", ["model", "empirical", "aciq"])
+def test_an_explicit_zero_is_honoured(rule: str) -> None:
+    stats = statistics_of(both_signs())
+    clip = clip_range(stats, rule, levels=4, activation=LINEAR, c_min="zero")
+    assert clip.c_min == 0.0
+    assert clip.c_max > 1
+    assert "c_min" not in str(clip.details.get("fallback"))
+
+
+@pytest.mark.parametrize("kind", ["linear", "relu6", "sigmoid"])
+@pytest.mark.parametrize("rule", ["model", "empirical", "aciq"])
+def test_features_that_are_never_negative_get_no_level_below_zero(rule: str, kind: str) -> None:
+    """As after average pooling of a ReLU: no ReLU makes the tensor, yet none of it is negative."""
+    stats = statistics_of(np.abs(both_signs()))
+    clip = clip_range(stats, rule, levels=4, activation=Activation(kind, 1.0))
+    assert clip.c_min == 0.0
+    if rule == "aciq":  # around the mean, cut at zero
+        wide = np.abs(both_signs()).astype(np.float64)
+        alpha = aciq_alpha(4, float(np.abs(wide - wide.mean()).mean()), one_sided=False)
+        assert clip.c_max == pytest.approx(wide.mean() + alpha, rel=1e-3)
+    if rule != "model":  # the rule did what was asked
+        assert "fallback" not in clip.details
+
+
+def test_auto_frees_features_of_both_signs_and_says_so() -> None:
+    stats = statistics_of(both_signs())
+    clip = clip_range(stats, "empirical", levels=4, activation=LINEAR)
+    assert clip.c_min < 0
+    assert clip.details["fallback"] == "c_min free: linear features have no floor at zero"
+
+
+def test_zero_cannot_be_had_where_no_feature_is_positive() -> None:
+    stats = statistics_of(-np.abs(both_signs()) - np.float32(0.01))
+    for rule in ("empirical", "aciq"):
+        clip = clip_range(stats, rule, levels=4, activation=RELU, c_min="zero")
+        assert clip.c_min < 0
+        assert clip.details["fallback"] == "c_min free: no feature is positive"
+
+
+@pytest.mark.parametrize(
+    ("rule", "c_min"), [("aciq", "free"), (3.0, "free"), ((0.5, 3.0), "free"), ("1:3", "zero")]
+)
+def test_a_c_min_that_the_rule_cannot_give(rule: object, c_min: str) -> None:
+    with pytest.raises(OptionError) as caught:
+        clip_range(
+            statistics_of(skewed(100)),
+            rule,  # type: ignore[arg-type]
+            levels=4,
+            activation=RELU,
+            c_min=c_min,
+        )
+    assert caught.value.path == "c_min"
+
+
+def test_a_uniform_quantiser_takes_no_lambda() -> None:
+    with pytest.raises(OptionError, match=r"lambda: 0\.1 with a uniform quantiser"):
+        calibrate_quantizer(
+            statistics_of(skewed(100)),
+            levels=4,
+            clip="model",
+            quantizer="uniform",
+            lam=0.1,
+            activation=RELU,
+        )
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from isthmus_gen.calibrate.clip import (
+    C_MIN,
     CLIP_RULES,
     Activation,
     ActivationLike,
     ClipSpec,
+    check_c_min,
     clip_range,
     empirical_range,
     parse_clip,
@@ -38,6 +40,7 @@ from isthmus_gen.calibrate.tables import f32_keys, lut_int8, thresholds_f32_keys
 __all__ = [
     "ABOVE_ALL",
     "CLIP_RULES",
+    "C_MIN",
     "QUANTIZERS",
     "RATES",
     "Activation",
@@ -53,6 +56,7 @@ __all__ = [
     "aciq_alpha",
     "calibrate_quantizer",
     "centroids",
+    "check_c_min",
     "clip_range",
     "default_lambda",
     "ecsq_pinned_ends",

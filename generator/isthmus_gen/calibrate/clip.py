@@ -7,8 +7,8 @@
 
 Each returns a :class:`~isthmus_gen.calibrate.quantizers.ClipRange` whose ``details`` say how it
 came about. Where a rule does not apply (the model behind an activation that is no ReLU, features
-that do not vary, c_min at zero for features that are mostly negative) the next best rule is used
-and ``details["fallback"]`` says which and why.
+that do not vary, c_min at zero for features of which none is positive) the next best rule is used
+and ``details["fallback"]`` says which and why, in words.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from isthmus_gen.calibrate.statistics import TensorStatistics
 
 __all__ = [
     "CLIP_RULES",
+    "C_MIN",
     "Activation",
     "ActivationLike",
     "ClipSpec",
@@ -44,6 +45,7 @@ __all__ = [
 ]
 
 CLIP_RULES = ("model", "empirical", "aciq")
+C_MIN = ("auto", "zero", "free")
 ClipSpec = str | float | tuple[float, float]
 _GRID = 256
 _GRID_LOW, _GRID_HIGH = 40, 64
@@ -92,39 +94,64 @@ def clip_range(
     *,
     levels: int,
     activation: ActivationLike,
-    c_min: str = "zero",
+    c_min: str = "auto",
 ) -> ClipRange:
     """The clip range that ``rule`` gives for ``levels`` uniform levels.
 
-    ``rule`` is a name of CLIP_RULES, a number (the range [0, number]) or a pair. ``c_min`` is
-    "zero" or "free" and counts for model and empirical; ACIQ's range starts at zero behind a ReLU
-    or leaky ReLU and lies around the mean elsewhere. Raises OptionError, DataEmptyError.
+    ``rule`` is a name of CLIP_RULES, a number (the range [0, number]) or a pair.
+
+    ``c_min`` is "zero", "free", or "auto": zero behind a ReLU or leaky ReLU and for features of
+    which none is negative, free for others. It is found by the rule where it is free (model and
+    empirical alone can do that). ACIQ's range is [0, alpha] behind a ReLU or leaky ReLU and lies
+    around the mean elsewhere, but does not begin below zero where no feature is negative; "zero"
+    begins it at zero in any case.
+
+    Raises OptionError (also for a ``c_min`` that the rule cannot give), DataEmptyError.
     """
     check_levels(levels)
-    if c_min not in ("zero", "free"):
-        raise OptionError("c_min", c_min, allowed="zero, free")
+    if c_min not in C_MIN:
+        raise OptionError("c_min", c_min, allowed=", ".join(C_MIN))
     if isinstance(rule, str) and rule not in CLIP_RULES:
         parsed = parse_clip(rule)
         return clip_range(statistics, parsed, levels=levels, activation=activation, c_min=c_min)
     if not isinstance(rule, str):
         low, high = rule if isinstance(rule, tuple) else (0.0, rule)
-        return ClipRange(float(low), float(high), "fixed")
+        clip = ClipRange(float(low), float(high), "fixed")
+        check_c_min(c_min, rule)
+        return clip
+    check_c_min(c_min, rule)
     statistics.require_data()
     if statistics.minimum == statistics.maximum:
         return _constant(statistics.minimum, rule)
     free, note = c_min == "free", ""
-    if not free and rule != "aciq":
-        if not _rectified(activation):
-            free, note = True, f"c_min free: {activation.kind} features have no floor at zero"
-        elif statistics.maximum <= 0:
-            free, note = True, "c_min free: no feature is positive"
+    if not free and statistics.maximum <= 0:
+        free, note = True, "c_min free: no feature is positive"
+    elif c_min == "auto" and not _rectified(activation) and statistics.minimum < 0:
+        free = True
+        if rule != "aciq":
+            note = f"c_min free: {activation.kind} features have no floor at zero"
     rules: dict[str, Callable[[], ClipRange]] = {
         "model": lambda: _model(statistics, levels, activation, free),
         "empirical": lambda: _empirical(statistics, levels, free),
-        "aciq": lambda: _aciq(statistics, levels, activation),
+        "aciq": lambda: _aciq(statistics, levels, activation, free, c_min == "zero"),
     }
     clip = rules[rule]()
     return _noted(clip, note) if note else clip
+
+
+def check_c_min(c_min: str, rule: ClipSpec) -> None:
+    """Raise OptionError where ``rule`` leaves no room for ``c_min``."""
+    if c_min == "free" and rule not in ("model", "empirical"):
+        name = rule if isinstance(rule, str) else "fixed"
+        raise OptionError(
+            "c_min",
+            f"free with the clip rule {name}",
+            allowed="auto or zero; free with the rules model and empirical alone",
+        )
+    if c_min == "zero" and isinstance(rule, tuple) and rule[0] != 0:
+        raise OptionError(
+            "c_min", f"zero with a fixed range from {rule[0]:g}", allowed="auto with C_MIN:C_MAX"
+        )
 
 
 def empirical_range(
@@ -206,9 +233,11 @@ def _uniform_errors(
 def _model(
     statistics: TensorStatistics, levels: int, activation: ActivationLike, free: bool
 ) -> ClipRange:
+    if not _rectified(activation):
+        clip = _empirical(statistics, levels, free)
+        reason = f"no model for {activation.kind} features, only for relu and leaky_relu"
+        return _noted(clip, f"empirical instead of model: {reason}")
     try:
-        if not _rectified(activation):
-            raise OptionError("activation.kind", activation.kind, allowed="relu, leaky_relu")
         model = fit_activation(statistics.mean, statistics.variance, slope=_slope(activation))
         low, high = optimal_range(model, levels) if free else (0.0, optimal_maximum(model, levels))
     except OptionError as error:
@@ -233,13 +262,26 @@ def _empirical(statistics: TensorStatistics, levels: int, free: bool) -> ClipRan
     return ClipRange(low, high, "empirical", details)
 
 
-def _aciq(statistics: TensorStatistics, levels: int, activation: ActivationLike) -> ClipRange:
-    one_sided = _rectified(activation)
+def _aciq(
+    statistics: TensorStatistics,
+    levels: int,
+    activation: ActivationLike,
+    free: bool,
+    from_zero: bool,
+) -> ClipRange:
+    one_sided = _rectified(activation) and not free
     deviation = statistics.mean_absolute_deviation
     alpha = aciq_alpha(levels, deviation, one_sided=one_sided)
-    centre = 0.0 if one_sided else statistics.mean
     details: dict[str, Detail] = {"deviation": deviation, "one_sided": one_sided}
-    return ClipRange(0.0 if one_sided else centre - alpha, centre + alpha, "aciq", details)
+    if one_sided:
+        return ClipRange(0.0, alpha, "aciq", details)
+    low, high = statistics.mean - alpha, statistics.mean + alpha
+    if free:
+        return ClipRange(low, high, "aciq", details)
+    if high <= 0:
+        clip = ClipRange(low, high, "aciq", details)
+        return _noted(clip, "c_min free: ACIQ's range around the mean ends below zero")
+    return ClipRange(0.0 if from_zero else max(low, 0.0), high, "aciq", details)
 
 
 def _constant(value: float, rule: str) -> ClipRange:

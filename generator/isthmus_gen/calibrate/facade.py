@@ -38,14 +38,15 @@ def calibrate_quantizer(
     lam: float | None = None,
     rate: str = "entropy",
     activation: ActivationLike,
-    c_min: str = "zero",
+    c_min: str = "auto",
 ) -> Quantizer:
     """The quantiser that the statistics and the options give.
 
     ``clip`` is "model", "empirical", "aciq", a number, a pair or their text (see
     :func:`~isthmus_gen.calibrate.clip.parse_clip`); ``quantizer`` one of QUANTIZERS; ``lam`` the
     absolute lambda of J = MSE + lambda * bits, in squared units of the features per bit, or None
-    for :func:`default_lambda`. ECSQ is trained on the reservoir's sample.
+    for :func:`default_lambda` (a uniform quantiser has none and takes None alone). ECSQ is trained
+    on the reservoir's sample.
 
     The result has ``values_centroid`` and its details hold ``mse``, ``mse_centroid`` and
     ``entropy_bits``, measured on all values seen while they fit the reservoir, else on bins.
@@ -56,6 +57,8 @@ def calibrate_quantizer(
         raise OptionError("quantizer", quantizer, allowed=", ".join(QUANTIZERS))
     if rate not in RATES:
         raise OptionError("rate", rate, allowed=", ".join(RATES))
+    if lam is not None and quantizer == "uniform":
+        raise OptionError("lambda", f"{lam} with a uniform quantiser", allowed="ecsq or ecsq-zero")
     stats.require_data()
     bounds = clip_range(stats, clip, levels=levels, activation=activation, c_min=c_min)
     if quantizer == "uniform":

@@ -90,7 +90,13 @@ def generate(
     clip: Annotated[
         str, typer.Option(help="model, empirical, aciq, C_MAX or C_MIN:C_MAX.")
     ] = "model",
-    c_min: Annotated[str, typer.Option(help="zero or free (rules model and empirical).")] = "zero",
+    c_min: Annotated[
+        str,
+        typer.Option(
+            help="auto (zero if rectified or never negative, else free), zero, or free "
+            "(rules model and empirical)."
+        ),
+    ] = "auto",
     quantizer: Annotated[str, typer.Option(help="uniform, ecsq or ecsq-zero.")] = "uniform",
     lam: Annotated[
         float | None, typer.Option("--lambda", help="Lambda of ECSQ, features squared per bit.")
@@ -102,7 +108,9 @@ def generate(
     preprocess: Annotated[
         str, typer.Option(help="none, unit (x/255), signed (x/127.5-1) or SCALE,OFFSET.")
     ] = "none",
-    slice_rows: Annotated[int, typer.Option(help="Rows of a slice; 0: one slice a frame.")] = 0,
+    slice_rows: Annotated[
+        int, typer.Option(help="Rows of a slice (14 bytes of header each); 0: one slice.")
+    ] = 0,
     element: Annotated[
         str, typer.Option(help="Elements on the device: auto, int8, int16 or float32.")
     ] = "auto",
