@@ -110,7 +110,7 @@ def encode_into(
     length = ffi.new("size_t *")
     source = np.ascontiguousarray(tensor)
     status = getattr(lib, f"isth_encode_{kinds[str(tensor.dtype)]}")(
-        codec._profile, rung, sequence & 0xFFFF, codec._pointer(source),
+        ffi.new("isth_encoder *"), codec._profile, rung, sequence & 0xFFFF, codec._pointer(source),
         ffi.new("uint16_t[]", contexts), contexts, out, capacity, length,
     )  # fmt: skip
     assert bytes(ffi.buffer(out + capacity, 8)) == b"\xa5" * 8, "written past the buffer's end"
