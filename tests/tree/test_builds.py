@@ -234,6 +234,12 @@ def test_package_files(name: str, tree: Any) -> None:
     assert properties["version"] == library["version"]
     assert re.fullmatch(r"\d+\.\d+\.\d+", library["version"])
     assert (root / "src" / properties["includes"]).is_file()
+    # boards with 16-bit integers are not among them
+    assert {"samd", "stm32", "esp32"} <= set(properties["architectures"].split(","))
+    assert {"ststm32", "espressif32"} <= set(library["platforms"])
+    assert not {"*", "avr", "megaavr", "atmelavr"} & {
+        *properties["architectures"].split(","), *library["platforms"]
+    }  # fmt: skip
     module = (root / "zephyr" / "module.yml").read_text()
     assert "name: isthmus" in module
     assert "kconfig: zephyr/Kconfig" in module
