@@ -273,7 +273,7 @@ OUTPUTS = [
     _output("generate_file", lambda d, t: d.generate(in_the_way(t)), "is a file"),
     _output("generate_below_file", lambda d, t: d.generate(in_the_way(t) / "out"), "--out"),
     _output("generate_proc", lambda d, t: d.generate(Path("/proc/isthmus")), "--out"),
-    _output("generate_other", lambda d, t: d.generate(other_content(t)), "other content", "--out"),
+    _output("generate_other", lambda d, t: d.generate(other_content(t)), "thesis.txt", "--out"),
     _output("decode_folder", lambda d, t: decode_to(d, folder(t)), "--out"),
     _output("decode_below_file", lambda d, t: decode_to(d, in_the_way(t) / "o.npy"), "--out"),
     _output("decode_proc", lambda d, t: decode_to(d, Path("/proc/out.npy")), "--out"),
