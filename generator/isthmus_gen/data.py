@@ -3,7 +3,8 @@
 A data file is an ``.npz``. Plain sets hold ``x`` [n, ...] of any real dtype, and ``y`` [n] where
 there are labels. Packed sets hold encoded pictures instead of ``x``: ``data`` (uint8, all files end
 to end) and ``offset`` (integers, n + 1, picture i is ``data[offset[i]:offset[i + 1]]``); they are
-decoded by Pillow as they are asked for, so that a set larger than memory can be gone through.
+decoded by Pillow as they are asked for. Plain inputs are read from the file in every pass over the
+set; so a set larger than memory can be gone through.
 
 Nothing is unpickled, and what is read is checked here once: later stages may rely on a
 numeric, finite, non-empty set of the expected shape.
@@ -14,7 +15,6 @@ from __future__ import annotations
 import io
 import math
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -34,6 +34,7 @@ from isthmus.errors import (
     MissingExtraError,
     OptionError,
 )
+from isthmus_gen.npz_rows import READ_ERRORS, Header, NpzRows, read_header, unreadable
 
 __all__ = ["DataSet", "Preprocessing", "load_data"]
 
@@ -42,8 +43,9 @@ Array = NDArray[Any]
 Shape = Sequence[int | None]
 
 _FILE_REMEDY = "give an .npz with x (and y for labels), or with data and offset for packed pictures"
-_READ_ERRORS = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error)
 _CHUNK = 256  # rows checked at a time, so that the check needs little memory of its own
+_LARGEST = float(np.finfo(np.float32).max)
+_LEAST = float(np.finfo(np.float32).tiny)
 
 
 class PackedPictures:
@@ -77,14 +79,21 @@ class PackedPictures:
             with Image.open(io.BytesIO(content)) as image:
                 picture = image.convert("L" if self._channels == 1 else "RGB")
         except (UnidentifiedImageError, OSError, SyntaxError) as error:
+            # Pillow's own words for an unknown format are the address of an object of ours.
+            known = not isinstance(error, UnidentifiedImageError)
             raise DataFileError(
                 f"{self._path}: data[{index}]",
-                f"not a picture that Pillow can decode ({error})",
+                f"not a picture that Pillow can decode ({error if known else 'unknown format'})",
                 remedy="write the file again without this picture",
             ) from error
         if self._size is not None and picture.size != (self._size[1], self._size[0]):
             picture = picture.resize((self._size[1], self._size[0]), Image.Resampling.BILINEAR)
         return np.asarray(picture, dtype=np.uint8).reshape(picture.height, picture.width, -1)
+
+    def batches(self, n: int) -> Iterator[Array]:
+        """Successive arrays of at most ``n`` pictures."""
+        for begin in range(0, len(self), n):
+            yield self.rows(begin, begin + n)
 
     def rows(self, begin: int, end: int) -> Array:
         """Pictures ``begin`` to ``end - 1`` as uint8 [n, height, width, channels]."""
@@ -105,15 +114,16 @@ class PackedPictures:
 class DataSet:
     """A checked set of n inputs.
 
-    ``x`` [n, ...] in the file's dtype (uint8 for packed pictures, decoded on first use), ``y`` [n]
-    or None, ``path`` the file, ``shape`` one input's shape. Take large sets by ``batches``.
+    ``x`` [n, ...] in the file's dtype (uint8 for packed pictures), read on first use, ``y`` [n] or
+    None, ``path`` the file, ``shape`` one input's shape. Take large sets by ``batches``, which hold
+    no more than a batch.
     """
 
-    def __init__(self, path: Path, x: Array | PackedPictures, y: Array | None) -> None:
+    def __init__(self, path: Path, x: NpzRows | PackedPictures, y: Array | None) -> None:
         self.path = path
         self.y = y
         self._source = x
-        self._count = len(x) if y is None else min(len(x), len(y))
+        self._count = len(x)
 
     def __len__(self) -> int:
         return self._count
@@ -128,20 +138,18 @@ class DataSet:
     @cached_property
     def x(self) -> Array:
         """All inputs, [n, ...]."""
-        return self._rows(0, self._count)
+        if isinstance(self._source, PackedPictures):
+            return self._source.rows(0, self._count)
+        return self._source.all()
 
     def batches(self, n: int) -> Iterator[tuple[Array, Array | None]]:
         """Go through the set ``n`` inputs at a time (the last batch may be shorter)."""
         if n < 1:
             raise OptionError("batch", f"{n} is not a batch size", allowed="1 or more")
-        for begin in range(0, self._count, n):
-            end = min(begin + n, self._count)
-            yield self._rows(begin, end), None if self.y is None else self.y[begin:end]
-
-    def _rows(self, begin: int, end: int) -> Array:
-        if isinstance(self._source, PackedPictures):
-            return self._source.rows(begin, end)
-        return self._source[begin:end]
+        begin = 0
+        for x in self._source.batches(n):
+            yield x, None if self.y is None else self.y[begin : begin + len(x)]
+            begin += len(x)
 
 
 def load_data(
@@ -163,27 +171,31 @@ def load_data(
     path = Path(path)
     if limit is not None and limit < 1:
         raise OptionError("limit", f"{limit} inputs were asked for", allowed="1 or more")
-    members = _read(path)
-    if "x" in members:
-        x = _checked_x(path, members["x"], limit)
-        source: Array | PackedPictures = x
-        _check_shape(path, "x", x.shape[1:], input_shape)
-        _check_finite(path, "x", x)
+    headers, members = _read(path)
+    source: NpzRows | PackedPictures
+    if "x" in headers:
+        source = _checked_x(path, headers["x"], limit, input_shape)
+        total = headers["x"].shape[0]
     else:
         source = _packed(path, members, limit, input_shape, resize)
         _check_shape(path, "data", source.shape_one, input_shape)
-    return DataSet(path, source, _checked_y(path, members, need_labels, limit, len(source)))
+        total = len(members["offset"]) - 1
+    y = _checked_y(path, members.get("y"), need_labels, total)
+    if y is not None:
+        _check_finite(path, "y", y[: len(source)])
+        y = y[:limit]
+    return DataSet(path, source, y)
 
 
-def _read(path: Path) -> dict[str, Array]:
-    """The arrays of the file that a set is made of."""
+def _read(path: Path) -> tuple[dict[str, Header], dict[str, Array]]:
+    """The heads of the arrays that a set is made of, and those arrays themselves but ``x``."""
     if not path.exists():
         raise DataFileError(str(path), "no such file", remedy=_FILE_REMEDY)
     if not zipfile.is_zipfile(path):
         raise DataFileError(str(path), "not an .npz file", remedy=_FILE_REMEDY)
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            present = set(archive.files)
+        with zipfile.ZipFile(path) as archive:
+            present = {n.removesuffix(".npy") for n in archive.namelist() if n.endswith(".npy")}
             wanted = ("x", "y") if "x" in present else ("data", "offset", "y")
             for name in wanted[:-1]:
                 if name not in present:
@@ -193,35 +205,26 @@ def _read(path: Path) -> dict[str, Array]:
                         f"which holds {', '.join(sorted(present)) or 'nothing'}",
                         remedy=_FILE_REMEDY,
                     )
-            _check_headers(path, [name for name in wanted if name in present])
-            return {name: archive[name] for name in wanted if name in present}
-    except _READ_ERRORS as error:
+            headers = {n: read_header(archive, n) for n in wanted if n in present}
+        for name, header in headers.items():
+            _check_header(path, name, header)
+        with np.load(path, allow_pickle=False) as arrays:
+            return headers, {name: arrays[name] for name in headers if name != "x"}
+    except READ_ERRORS as error:
+        raise unreadable(path, error) from error
+
+
+def _check_header(path: Path, name: str, header: Header) -> None:
+    """Refuse by the header what must not be read: Python objects, and sizes that are not there."""
+    if header.dtype.hasobject:  # to read them would be to unpickle them
+        raise _dtype_error(path, name, "Python objects")
+    if not header.fits:
         raise DataFileError(
-            str(path), f"the file cannot be read ({error})", remedy="write it again"
-        ) from error
-
-
-def _check_headers(path: Path, names: list[str]) -> None:
-    """Refuse by the headers what must not be read: Python objects, and sizes that are not there."""
-    with zipfile.ZipFile(path) as archive:
-        for name in names:
-            with archive.open(f"{name}.npy") as member:
-                version = np.lib.format.read_magic(member)
-                read_header = (
-                    np.lib.format.read_array_header_1_0
-                    if version == (1, 0)
-                    else np.lib.format.read_array_header_2_0
-                )
-                shape, _, dtype = read_header(member)
-                held = archive.getinfo(f"{name}.npy").file_size - member.tell()
-            if dtype.hasobject:  # to read them would be to unpickle them
-                raise _dtype_error(path, name, "Python objects")
-            if math.prod(shape) * dtype.itemsize != held:
-                raise DataFileError(
-                    f"{path}: {name}",
-                    f"the header says {_text(shape)} of {dtype}, the file holds {held} bytes",
-                    remedy="write it again",
-                )
+            f"{path}: {name}",
+            f"the header says {_text(header.shape)} of {header.dtype}, "
+            f"the file holds {header.held} bytes",
+            remedy="write it again",
+        )
 
 
 def _dtype_error(path: Path, name: str, dtype: str) -> DataDtypeError:
@@ -233,28 +236,32 @@ def _dtype_error(path: Path, name: str, dtype: str) -> DataDtypeError:
     )
 
 
-def _checked_x(path: Path, x: Array, limit: int | None) -> Array:
-    if x.dtype.kind not in "iuf":
-        raise _dtype_error(path, "x", str(x.dtype))
-    if x.ndim < 2:
+def _checked_x(path: Path, header: Header, limit: int | None, want: Shape | None) -> NpzRows:
+    """The inputs, all of what is asked for read and checked once."""
+    if header.dtype.kind not in "iuf":
+        raise _dtype_error(path, "x", str(header.dtype))
+    if len(header.shape) < 2:
         raise DataShapeError(
             f"{path}: x",
-            f"the array has shape {_text(x.shape)}",
+            f"the array has shape {_text(header.shape)}",
             allowed="n inputs along the first axis, shape (n, ...)",
         )
-    if x.size == 0:
+    if math.prod(header.shape) == 0:
         raise DataEmptyError(
             f"{path}: x",
-            f"the set is empty, shape {_text(x.shape)}",
+            f"the set is empty, shape {_text(header.shape)}",
             remedy="give at least one input",
         )
-    return x[:limit]
+    _check_shape(path, "x", header.shape[1:], want)
+    rows = NpzRows(path, "x", header, header.shape[0] if limit is None else limit)
+    begin = 0
+    for chunk in rows.chunks():
+        _check_finite(path, "x", chunk, begin, largest=_LARGEST)
+        begin += len(chunk)
+    return rows
 
 
-def _checked_y(
-    path: Path, members: Mapping[str, Array], need: bool, limit: int | None, count: int
-) -> Array | None:
-    y = members.get("y")
+def _checked_y(path: Path, y: Array | None, need: bool, total: int) -> Array | None:
     if y is None:
         if need:
             raise DataFileError(
@@ -263,15 +270,13 @@ def _checked_y(
         return None
     if y.dtype.kind not in "biuf":
         raise _dtype_error(path, "y", str(y.dtype))
-    total = len(members["x"] if "x" in members else members["offset"][1:])
     if y.ndim < 1 or len(y) != total:
         raise DataShapeError(
             f"{path}: y",
             f"the labels have shape {_text(y.shape)}",
             allowed=f"one label for each of the {total} inputs",
         )
-    _check_finite(path, "y", y[:count])
-    return y[:limit]
+    return y
 
 
 def _packed(
@@ -319,18 +324,32 @@ def _check_shape(path: Path, name: str, got: tuple[int, ...], want: Shape | None
         )
 
 
-def _check_finite(path: Path, name: str, array: Array) -> None:
+def _check_finite(
+    path: Path, name: str, array: Array, first: int = 0, *, largest: float = math.inf
+) -> None:
+    """Refuse NaN, infinity and magnitudes above ``largest``; ``first`` is the number of row 0."""
     if array.dtype.kind != "f":
         return
     for begin in range(0, len(array), _CHUNK):
-        bad = ~np.isfinite(array[begin : begin + _CHUNK])
-        if bad.any():
-            row = begin + int(np.argwhere(bad)[0][0])
+        part = array[begin : begin + _CHUNK]
+        good = np.isfinite(part)
+        if part.dtype.itemsize > 4:
+            good &= np.abs(part) <= largest
+        if good.all():
+            continue
+        place = tuple(int(i) for i in np.argwhere(~good)[0])
+        value = part[place]
+        where = f"{path}: {name}[{first + begin + place[0]}]"
+        if np.isfinite(value):
             raise DataNotFiniteError(
-                f"{path}: {name}[{row}]",
-                "the data hold NaN or infinity",
-                remedy="remove or repair that input",
+                where,
+                f"the value {value:.6g} is beyond float32",
+                allowed=f"-{largest:.6g} to {largest:.6g}",
+                remedy="scale the data, or remove that input",
             )
+        raise DataNotFiniteError(
+            where, "the data hold NaN or infinity", remedy="remove or repair that input"
+        )
 
 
 def _text(shape: Shape) -> str:
@@ -361,7 +380,7 @@ class Preprocessing:
             scale, offset = (float(part) for part in parts)
         except ValueError:
             scale = offset = math.nan
-        if not (math.isfinite(scale) and math.isfinite(offset)) or scale == 0:
+        if not (_LEAST <= abs(scale) <= _LARGEST and abs(offset) <= _LARGEST):
             raise OptionError(
                 "--preprocess",
                 f"{text!r} is not a preprocessing",
@@ -370,14 +389,27 @@ class Preprocessing:
         return cls("affine", scale, offset)
 
     def apply(self, x: Array) -> NDArray[np.float32]:
-        """``x`` of any real dtype -> float32 of the same shape."""
-        values = np.asarray(x).astype(np.float32)
+        """``x`` of any real dtype -> float32 of the same shape.
+
+        OptionError where scale and offset take values beyond float32.
+        """
+        with np.errstate(over="ignore"):
+            # What float32 cannot hold becomes infinite here; a set read by load_data has none.
+            values = np.asarray(x).astype(np.float32)
         if self.kind == "unit":
             return values / np.float32(255)
         if self.kind == "signed":
             return values / np.float32(127.5) - np.float32(1)
         if self.kind == "affine":
-            return values * np.float32(self.scale) + np.float32(self.offset)
+            with np.errstate(over="ignore", invalid="ignore"):
+                scaled = values * np.float32(self.scale) + np.float32(self.offset)
+            if (np.isfinite(values) & ~np.isfinite(scaled)).any():
+                raise OptionError(
+                    "--preprocess",
+                    f"{self.scale:g},{self.offset:g} takes these inputs beyond float32",
+                    allowed="SCALE,OFFSET that fit the data",
+                )
+            return scaled
         return values
 
     def as_dict(self) -> dict[str, Any]:
