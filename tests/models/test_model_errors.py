@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from isthmus.errors import ModelFileError, ModelLoadError
+from isthmus.errors import ModelFileError, ModelLoadError, ModelOperatorError
 from isthmus_gen.models import load_model
 
 # Keras saves weights by a call that numpy 2 deprecates; the tests here save models.
@@ -28,8 +28,12 @@ def test_nothing_there(tmp_path: Path) -> None:
     ("name", "content", "expected"),
     [
         ("model.onnx", b"", r"format '\.onnx'; allowed: \.keras, \.h5, \.tflite"),
-        ("model.tflite", b"no flatbuffer", "no TFL3 identifier"),
-        ("model.tflite", b"\x30\0\0\0TFL3" + b"\xff" * 50, "damaged flatbuffer"),
+        ("model.tflite", b"no flatbuffer", "no TFL3 identifier.*; convert the network again"),
+        (
+            "model.tflite",
+            b"\x30\0\0\0TFL3" + b"\xff" * 50,
+            "damaged flatbuffer: .*; convert the network again",
+        ),
         ("model.keras", b"no zip", r"neither a \.keras nor an \.h5 model"),
         ("model.h5", b"", r"neither a \.keras nor an \.h5 model"),
     ],
@@ -44,7 +48,7 @@ def test_damaged_files(tmp_path: Path, name: str, content: bytes, expected: str)
 def test_truncated_flatbuffer(data_dir: Path, tmp_path: Path) -> None:
     whole = (data_dir / "models" / "mlperf_tiny" / "ad01_int8.tflite").read_bytes()
     (tmp_path / "cut.tflite").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ModelLoadError):
+    with pytest.raises(ModelLoadError, match="; convert the network again, or copy the file again"):
         load_model(tmp_path / "cut.tflite")
 
 
@@ -123,3 +127,40 @@ def test_model_without_convolution_or_activation(keras: Any, tmp_path: Path) -> 
     )
     cuts = load_model(tmp_path / "dense.keras").cuts()
     assert [(c.legal, c.macs_before) for c in cuts] == [(False, 0), (True, 24), (False, 32)]
+
+
+def test_open_dimensions_have_no_numbers(keras: Any, tmp_path: Path, capsys: Any) -> None:
+    from isthmus_gen.cli.generate import cuts
+
+    path = tmp_path / "open.keras"
+    given = keras.Input((None, 6))
+    keras.Sequential([given, keras.layers.Dense(4), keras.layers.Dense(2)]).save(path)
+    cuts(path, json=True)
+    found = json.loads(capsys.readouterr().out)
+    assert found["input_shape"] == [None, 6]
+    assert [c["shape"] for c in found["cuts"]] == [[None, 6], [None, 4], [None, 2]]
+    for key in ("elements", "bytes", "macs_before", "macs_total"):
+        assert [c[key] for c in found["cuts"]] == [None] * 3
+    cuts(path, json=False)
+    table = capsys.readouterr().out
+    assert "?x4" in table
+    assert "-1" not in table
+
+
+def test_advice_where_no_cut_works() -> None:
+    from isthmus_gen.cutting import choose_front
+    from isthmus_gen.models import Halves
+    from isthmus_gen.options import make_options
+
+    options = make_options(
+        {"model": "m.keras", "cut": "c", "calibration": "x.npz", "out": "o", "element": "int8"}
+    )
+    halves = Halves(None, b"front", b"back", notes=("no int8 form",))
+    floats = "take --element float32 where the device can run a float front half"
+    for name, expected in (
+        (None, f"no earlier cut works; {floats}"),
+        ("a", f"cut at 'a', which works, or {floats}"),
+    ):
+        with pytest.raises(ModelOperatorError) as caught:
+            choose_front(halves, options, lambda name=name: name)
+        assert caught.value.remedy == expected

@@ -36,20 +36,22 @@ def cuts(
 
     loaded = load_model(model)
     rows = loaded.cuts()
+    # Where a dimension is open, sizes are not known and costs cannot be counted.
+    is_open = any(-1 in cut.shape for cut in rows)
     data = {
         "model": loaded.path.name,
         "kind": loaded.kind,
-        "input_shape": list(loaded.input_shape),
-        "output_shape": list(loaded.output_shape),
+        "input_shape": _sizes(loaded.input_shape),
+        "output_shape": _sizes(loaded.output_shape),
         "cuts": [
             {
                 "name": cut.name,
                 "operator": cut.operator,
-                "shape": list(cut.shape),
-                "elements": cut.elements,
-                "bytes": cut.bytes,
-                "macs_before": cut.macs_before,
-                "macs_total": cut.macs_total,
+                "shape": _sizes(cut.shape),
+                "elements": None if -1 in cut.shape else cut.elements,
+                "bytes": None if -1 in cut.shape else cut.bytes,
+                "macs_before": None if is_open else cut.macs_before,
+                "macs_total": None if is_open else cut.macs_total,
                 "crossing_tensors": cut.crossing,
                 "legal": cut.legal,
                 "reason": cut.reason,
@@ -66,10 +68,10 @@ def cuts(
         cells = [
             (
                 cut.name,
-                "x".join(str(size) for size in cut.shape),
-                f"{cut.bytes:,}",
-                f"{cut.macs_before:,}",
-                f"{cut.macs_before / max(1, cut.macs_total):.0%}",
+                "x".join("?" if size < 0 else str(size) for size in cut.shape),
+                "?" if -1 in cut.shape else f"{cut.bytes:,}",
+                "?" if is_open else f"{cut.macs_before:,}",
+                "?" if is_open else f"{cut.macs_before / max(1, cut.macs_total):.0%}",
                 str(cut.crossing),
                 "yes" if cut.legal else f"no: {cut.reason}",
             )
@@ -78,6 +80,11 @@ def cuts(
         console.print(table("", columns, cells))
 
     Output(json).result(data, show)
+
+
+def _sizes(shape: tuple[int, ...]) -> list[int | None]:
+    """A shape for JSON; null for an open dimension."""
+    return [None if size < 0 else size for size in shape]
 
 
 def generate(

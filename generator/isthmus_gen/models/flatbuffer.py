@@ -23,20 +23,21 @@ __all__ = ["builtin_names", "parse", "read_graph", "tensor_dtype", "write_part"]
 
 IDENTIFIER = b"TFL3"
 ALIGNMENT = 16  # force_align of Buffer.data in the TFLite schema; the Python writer ignores it
+_REMEDY = "convert the network again, or copy the file again"
 
 
 def parse(content: bytes, where: str) -> Any:
     """The file as the schema's ``ModelT``. Raises ModelLoadError."""
     if content[4:8] != IDENTIFIER:
-        raise ModelLoadError(where, "not a .tflite file (no TFL3 identifier)")
+        raise ModelLoadError(where, "not a .tflite file (no TFL3 identifier)", remedy=_REMEDY)
     try:
         model = tflite_schema().ModelT.InitFromPackedBuf(content, 0)
     except (ValueError, TypeError, IndexError, AttributeError) as error:
-        raise ModelLoadError(where, f"damaged flatbuffer: {error}") from error
+        raise ModelLoadError(where, f"damaged flatbuffer: {error}", remedy=_REMEDY) from error
     except importlib.import_module("struct").error as error:
-        raise ModelLoadError(where, f"damaged flatbuffer: {error}") from error
+        raise ModelLoadError(where, f"damaged flatbuffer: {error}", remedy=_REMEDY) from error
     if not model.subgraphs:
-        raise ModelLoadError(where, "holds no graph")
+        raise ModelLoadError(where, "holds no graph", remedy=_REMEDY)
     return model
 
 
