@@ -268,7 +268,7 @@ def _report(
         "feature_max": statistics.maximum,
         "rungs": [design.report for design in designs],
         "command": options.command(),
-        "notes": list(halves.notes),
+        "notes": [*halves.notes, *(note for design in designs for note in design.report["notes"])],
     }
     if plan is not None:
         out["arena_bytes"] = plan.arena_bytes

@@ -121,3 +121,10 @@ def test_a_report_that_cannot_be_written_is_refused_first(
     )
     assert ran.code == 3
     assert "cannot be written" in ran.err
+
+
+def test_a_rule_that_was_changed_is_noted(digits: Any, isth: Any, tmp_path: Path) -> None:
+    """The clip rule "model" has no model for pooled features: the user is told what was taken."""
+    made = isth(*digits.generate(tmp_path / "pooled", cut="pool", clip="model"), "--json")
+    assert made.code == 0, made.err
+    assert any("empirical instead of model" in note for note in made.data["notes"])
