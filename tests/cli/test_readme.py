@@ -52,7 +52,7 @@ RUN = [
 
 
 @pytest.fixture(scope="module")
-def workplace(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def readme_folder(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """A folder that looks like a checkout after `make demo`, and an environment with `isthmus`."""
     from isthmus_gen.digits import write_digits_npz
 
@@ -90,12 +90,12 @@ def test_there_is_something_to_run() -> None:
 
 
 @pytest.mark.slow
-def test_every_block_runs_in_order(workplace: dict[str, Any]) -> None:
+def test_every_block_runs_in_order(readme_folder: dict[str, Any]) -> None:
     outputs: dict[str, str] = {}
     for block in RUN:
         words = ["sh", "-e", "-u", "-c"] if block.kind == "sh" else [sys.executable, "-c"]
         done = subprocess.run(
-            [*words, block.text], **workplace, capture_output=True, text=True, timeout=300
+            [*words, block.text], **readme_folder, capture_output=True, text=True, timeout=300
         )
         assert done.returncode == 0, f"{block.name}\n{done.stdout}\n{done.stderr}"
         assert "Traceback" not in done.stderr, block.name
@@ -103,8 +103,8 @@ def test_every_block_runs_in_order(workplace: dict[str, Any]) -> None:
     printed = "".join(outputs.values())
     # the figures of the published method that docs/research.md computes
     assert "0.7716595 -1.4350621 9.036" in printed
-    assert (workplace["cwd"] / "report.html").is_file()
-    assert (workplace["cwd"] / "digits-api" / "profile.json").is_file()
+    assert (readme_folder["cwd"] / "report.html").is_file()
+    assert (readme_folder["cwd"] / "digits-api" / "profile.json").is_file()
 
 
 def test_the_firmware_snippet_compiles(digits: Any, require_tool: Any, tmp_path: Path) -> None:

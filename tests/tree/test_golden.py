@@ -65,9 +65,8 @@ def test_banner(name: str) -> None:
     for path, data in tree_of(name).items():
         text = data.decode("ascii")
         assert not re.search(r"\b(19|20)\d\d-\d\d-\d\d\b|\b\d\d:\d\d:\d\d\b", text), path
-        assert "/home/" not in text, path
-        assert "/work/" not in text, path
-        assert "/tmp/" not in text, path
+        places = ("/home/", "/tmp/", str(Path(__file__).parents[2]), str(Path.home()) + "/")
+        assert not any(place in text for place in places), path
         generated = path not in COPIED and not path.startswith("examples/")
         if generated and not path.endswith((".json", ".properties")):
             head = "\n".join(text.splitlines()[:5])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -54,7 +55,7 @@ class Front(Protocol):
         """The same for raw inputs [n, ...]: preprocessed and quantised as the profile says."""
 
 
-class _Int8Front:
+class _Int8Front(ABC):
     """What int8 fronts share: the input's quantisation and the checks."""
 
     def __init__(self, profile: Profile) -> None:
@@ -81,8 +82,9 @@ class _Int8Front:
             )
         return self._run(inputs)
 
+    @abstractmethod
     def _run(self, inputs: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:
-        raise NotImplementedError
+        """Feature tensors for inputs that were checked."""
 
 
 class CompiledFront:
