@@ -10,6 +10,10 @@ set -u
 # "what must be there" and "the Debian package that brings it"; NAME:FILE is a library of compiler NAME.
 table='
 cc gcc
+g++ g++
+nm binutils
+cmake cmake
+ninja ninja-build
 arm-none-eabi-gcc gcc-arm-none-eabi
 arm-none-eabi-gcc:libc.a libnewlib-arm-none-eabi
 qemu-system-arm qemu-system-arm
