@@ -128,3 +128,16 @@ def test_a_rule_that_was_changed_is_noted(digits: Any, isth: Any, tmp_path: Path
     made = isth(*digits.generate(tmp_path / "pooled", cut="pool", clip="model"), "--json")
     assert made.code == 0, made.err
     assert any("empirical instead of model" in note for note in made.data["notes"])
+
+
+def test_plots_are_written(digits: Any, isth: Any, tmp_path: Path) -> None:
+    ran = isth(
+        "evaluate", digits.bundle, "--data", digits.test, "--limit", 40, "--plots", tmp_path / "p"
+    )
+    assert ran.code == 0, ran.err
+    files = sorted((tmp_path / "p").iterdir())
+    assert [file.name for file in files] == [
+        "bytes.png", "features.png", "levels.png", "rate_accuracy.png",
+    ]  # fmt: skip
+    assert all(file.read_bytes().startswith(b"\x89PNG") for file in files)
+    assert ran.out.count("plot -> ") == 4

@@ -26,6 +26,9 @@ def evaluate(
     report: Annotated[
         Path | None, typer.Option(help="Write report.html (plots inside) to this file.")
     ] = None,
+    plots: Annotated[
+        Path | None, typer.Option(help="Write the plots as PNG files to this directory.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Accuracy of the whole network, the halves, the int8 front and the decoded path, and bits.
@@ -36,13 +39,15 @@ def evaluate(
     """
     from isthmus_gen.data import load_data
     from isthmus_gen.emit.writer import check_file
-    from isthmus_gen.evaluate import evaluate_bundle, write_report
+    from isthmus_gen.evaluate import evaluate_bundle, save_plots, write_report
 
     opened = Bundle.open(bundle)
     shape = [int(size) for size in opened.profile.extra["input"]["shape"]]
     loaded = load_data(data, input_shape=shape, limit=limit or None)
     if report is not None:
         check_file(report)
+    if plots is not None:
+        check_file(plots / "rate_accuracy.png")
     with progress_bar() as progress:
         result = evaluate_bundle(opened, loaded, progress=progress)
     values = result.as_dict()
@@ -51,6 +56,9 @@ def evaluate(
         write_report(report, opened, result)
         if not json:
             typer.echo(f"report -> {report}")
+    for file in [] if plots is None else save_plots(result, plots):
+        if not json:
+            typer.echo(f"plot -> {file}")
 
 
 def show_evaluation(console: Console, values: dict[str, Any]) -> None:

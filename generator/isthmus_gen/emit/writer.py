@@ -49,7 +49,7 @@ def _try_parent(path: Path, parent: Path) -> None:
         raise OutputError(
             str(path),
             f"{existing} cannot be written ({error.strerror})",
-            remedy="choose another --out" if path.suffix != ".html" else "choose another --report",
+            remedy="choose another place",
         ) from error
 
 
