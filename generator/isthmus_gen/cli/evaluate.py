@@ -45,9 +45,9 @@ def evaluate(
     shape = [int(size) for size in opened.profile.extra["input"]["shape"]]
     loaded = load_data(data, input_shape=shape, limit=limit or None)
     if report is not None:
-        check_file(report)
+        check_file(report, "--report")
     if plots is not None:
-        check_file(plots / "rate_accuracy.png")
+        check_file(plots / "rate_accuracy.png", "--plots")
     with progress_bar() as progress:
         result = evaluate_bundle(opened, loaded, progress=progress)
     values = result.as_dict()

@@ -27,18 +27,21 @@ def check_writable(path: Path) -> None:
             allowed="an empty directory, an earlier bundle, or a name not yet taken",
             remedy="move that away or choose another --out",
         )
-    _try_parent(path, parent)
+    _try_parent(path, parent, "--out")
 
 
-def check_file(path: Path) -> None:
-    """OutputError where a file could not be written to ``path``; makes its parent directories."""
+def check_file(path: Path, option: str) -> None:
+    """OutputError where a file could not be written to ``path``; makes its parent directories.
+
+    ``option`` is the one that gave the path.
+    """
     if path.is_dir():
         raise OutputError(str(path), "is a directory", allowed="the path of a file")
-    _try_parent(path, path.resolve().parent)
+    _try_parent(path, path.resolve().parent, option)
     path.resolve().parent.mkdir(parents=True, exist_ok=True)
 
 
-def _try_parent(path: Path, parent: Path) -> None:
+def _try_parent(path: Path, parent: Path, option: str) -> None:
     existing = parent
     while not existing.exists():
         existing = existing.parent
@@ -49,7 +52,7 @@ def _try_parent(path: Path, parent: Path) -> None:
         raise OutputError(
             str(path),
             f"{existing} cannot be written ({error.strerror})",
-            remedy="choose another place",
+            remedy=f"choose another {option}",
         ) from error
 
 
