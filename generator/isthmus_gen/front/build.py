@@ -105,7 +105,7 @@ class FrontPlan:
         return sum(array.bytes for layer in self.layers for array in layer.arrays)
 
 
-def _lower(graph: Graph, operator: Operator, rounding: str) -> Layer:
+def _lower(graph: Graph, operator: Operator, rounding: str) -> tuple[Layer, ...]:
     row = OPERATORS.get(operator.name)
     if row is None:
         raise ModelOperatorError(
@@ -114,7 +114,8 @@ def _lower(graph: Graph, operator: Operator, rounding: str) -> Layer:
             allowed=", ".join(OPERATORS),
             remedy="cut the network before this operator",
         )
-    return row.lower(Request(graph, operator, rounding))
+    lowered = row.lower(Request(graph, operator, rounding))
+    return (lowered,) if isinstance(lowered, Layer) else lowered
 
 
 def unsupported_operators(tflite: bytes) -> tuple[ModelOperatorError, ...]:
@@ -195,7 +196,7 @@ def plan_front(tflite: bytes, *, rounding: str = "tflm") -> FrontPlan:
     layers: list[Layer] = []
     for operator in graph.operators:
         try:
-            layers.append(_lower(graph, operator, rounding))
+            layers.extend(_lower(graph, operator, rounding))
         except ModelOperatorError as error:
             cut = _last_cut_before(graph, operator.place)
             raise ModelOperatorError(

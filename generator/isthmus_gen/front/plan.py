@@ -130,7 +130,7 @@ def plan_arena(graph: Graph, layers: Sequence[Layer]) -> Arena:
     last = {graph.inputs[0]: 0}
     for step, layer in enumerate(layers, start=1):
         first.setdefault(layer.output, step)
-        last.setdefault(layer.output, step)
+        last[layer.output] = step  # several layers may write one tensor: CONCATENATION
         for tensor in layer.tensor_inputs:
             last[tensor] = step
     last[output] = len(layers) + 1
@@ -147,7 +147,8 @@ def plan_arena(graph: Graph, layers: Sequence[Layer]) -> Arena:
         for tensor in () if layer.view else layer.in_place:
             source = groups.root(tensor)
             same_size = graph.tensors[source].elements == graph.tensors[target].elements
-            if source != target and same_size and ends[source] == step:
+            alone = first[layer.output] == step
+            if source != target and same_size and alone and ends[source] == step:
                 ends[source] = ends[target]
                 groups.join(source, target)
                 break

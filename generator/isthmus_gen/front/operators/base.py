@@ -168,13 +168,14 @@ class Request:
 class OperatorRow:
     """One line of the operator table.
 
-    ``lower`` checks the operator and returns its layer, or raises ModelOperatorError; ``resolver``
+    ``lower`` checks the operator and returns its layer, or several that run one after the other
+    (SPLIT: one a result; CONCATENATION: one an input), or raises ModelOperatorError; ``resolver``
     is the method that registers it with TensorFlow Lite Micro's op resolver.
     """
 
     name: str
     resolver: str
-    lower: Callable[[Request], Layer]
+    lower: Callable[[Request], Layer | tuple[Layer, ...]]
 
 
 def same_padding(size: int, out: int, stride: int, kernel: int, dilation: int) -> int:
