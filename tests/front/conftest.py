@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,9 @@ from typing import Any
 import flatbuffers
 import numpy as np
 import pytest
+
+# The helpers beside this file, operator_cases among them (tests are no package).
+sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from isthmus_gen.front import plan_front, render_front
 from isthmus_gen.front.flatbuffer import load_schema

@@ -7,48 +7,21 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-Rng = np.random.Generator
-INPUTS = 4
-
-
-def _scale(rng: Rng, low: float = 0.002, high: float = 0.2) -> float:
-    return float(np.float32(np.exp(rng.uniform(np.log(low), np.log(high)))))
-
-
-def _zero(rng: Rng) -> int:
-    return int(rng.choice([-128, 127, 0, int(rng.integers(-128, 128))]))
-
-
-def _int8(rng: Rng, shape: tuple[int, ...]) -> np.ndarray:
-    return rng.integers(-128, 128, shape, dtype=np.int8)
-
-
-def _inputs(rng: Rng, *shape: int) -> np.ndarray:
-    """Uniform noise, both extremes, and a narrow band."""
-    x = _int8(rng, (INPUTS, *shape))
-    x[1], x[2] = -128, 127
-    x[3] = np.clip(x[3] // 16 + int(rng.integers(-100, 100)), -128, 127)
-    return x
-
-
-def _geometry(rng: Rng, same: bool) -> dict[str, Any]:
-    """Kernel, stride, dilation and sizes of one picture, and the output they give."""
-    kernel = rng.integers(1, 5, 2)
-    dilation = rng.integers(1, 3, 2) if rng.random() < 0.3 else np.array([1, 1])
-    # A schema rule of the converter: dilation and stride exclude each other.
-    stride = np.array([1, 1]) if dilation.max() > 1 else rng.integers(1, 4, 2)
-    reach = (kernel - 1) * dilation + 1
-    size = rng.integers(1, 12, 2) if same else reach + rng.integers(0, 9, 2)
-    out = -(-size // stride) if same else (size - reach) // stride + 1
-    return {"kernel": kernel, "dilation": dilation, "stride": stride, "size": size, "out": out}
+from operator_cases import (
+    Rng,
+    random_geometry,
+    random_inputs,
+    random_int8,
+    random_scale,
+    random_zero,
+)
 
 
 def _convolution(
     builder: Any, rng: Rng, name: str, *, ones: bool = False, biased: bool = True
 ) -> Any:
     same = bool(rng.integers(0, 2))
-    g = _geometry(rng, same)
+    g = random_geometry(rng, same)
     if ones:
         g["kernel"], g["dilation"] = np.array([1, 1]), np.array([1, 1])
         g["out"] = -(-g["size"] // g["stride"])
@@ -63,20 +36,22 @@ def _convolution(
         out_c = groups * int(rng.choice([1, 2, 3, 5]))
         shape, axis = (out_c, *g["kernel"], in_c // groups), 0
     taps = int(np.prod(shape)) // out_c
-    x_scale, x_zero = _scale(rng), _zero(rng)
+    x_scale, x_zero = random_scale(rng), random_zero(rng)
     per_channel = rng.random() < 0.8 or name == "DEPTHWISE_CONV_2D"
-    scales = np.array([_scale(rng) for _ in range(out_c if per_channel else 1)], dtype=np.float32)
+    scales = np.array(
+        [random_scale(rng) for _ in range(out_c if per_channel else 1)], dtype=np.float32
+    )
     y_scale = x_scale * float(scales.max()) * 74 * 74 * np.sqrt(taps) / rng.uniform(30, 200)
     model = builder()
     x = model.tensor((1, *g["size"], in_c), x_scale, x_zero)
-    w = model.tensor(shape, scales, data=_int8(rng, shape), axis=axis)
+    w = model.tensor(shape, scales, data=random_int8(rng, shape), axis=axis)
     inputs = [x, w]
     bias = rng.integers(-9000, 9000, out_c).astype(np.int32)
     if biased:
         inputs.append(
             model.tensor((out_c,), np.float32(x_scale) * scales, dtype="INT32", data=bias)
         )
-    y = model.tensor((1, *g["out"], out_c), y_scale, _zero(rng))
+    y = model.tensor((1, *g["out"], out_c), y_scale, random_zero(rng))
     kind = "DepthwiseConv2DOptions" if name == "DEPTHWISE_CONV_2D" else "Conv2DOptions"
     model.operator(
         name,
@@ -91,7 +66,7 @@ def _convolution(
         fusedActivationFunction=int(rng.choice([0, 1, 2, 3])),
         **extra,
     )
-    return model.build([x], [y]), _inputs(rng, *g["size"], in_c)
+    return model.build([x], [y]), random_inputs(rng, *g["size"], in_c)
 
 
 def conv(builder: Any, rng: Rng) -> Any:
@@ -112,16 +87,18 @@ def depthwise(builder: Any, rng: Rng) -> Any:
 
 def dense(builder: Any, rng: Rng) -> Any:
     in_c, out_c = int(rng.integers(1, 70)), int(rng.integers(1, 12))
-    x_scale = _scale(rng)
+    x_scale = random_scale(rng)
     per_channel = rng.random() < 0.5
-    scales = np.array([_scale(rng) for _ in range(out_c if per_channel else 1)], dtype=np.float32)
+    scales = np.array(
+        [random_scale(rng) for _ in range(out_c if per_channel else 1)], dtype=np.float32
+    )
     model = builder()
-    x = model.tensor((1, in_c), x_scale, _zero(rng))
-    w = model.tensor((out_c, in_c), scales, data=_int8(rng, (out_c, in_c)))
+    x = model.tensor((1, in_c), x_scale, random_zero(rng))
+    w = model.tensor((out_c, in_c), scales, data=random_int8(rng, (out_c, in_c)))
     bias = rng.integers(-9000, 9000, out_c).astype(np.int32)
     b = model.tensor((out_c,), np.float32(x_scale) * scales, dtype="INT32", data=bias)
     y_scale = x_scale * float(scales.max()) * 74 * 74 * np.sqrt(in_c) / rng.uniform(30, 200)
-    y = model.tensor((1, out_c), y_scale, _zero(rng))
+    y = model.tensor((1, out_c), y_scale, random_zero(rng))
     model.operator(
         "FULLY_CONNECTED",
         [x, w, b] if rng.random() < 0.8 else [x, w, -1],
@@ -129,40 +106,40 @@ def dense(builder: Any, rng: Rng) -> Any:
         "FullyConnectedOptions",
         fusedActivationFunction=int(rng.choice([0, 1, 3])),
     )
-    return model.build([x], [y]), _inputs(rng, in_c)
+    return model.build([x], [y]), random_inputs(rng, in_c)
 
 
 def add(builder: Any, rng: Rng) -> Any:
     """x + f(x) with f a requantisation, x + x, or x + constant of a shorter shape."""
     shape = tuple(int(n) for n in rng.integers(1, 7, 3))
-    x_scale = _scale(rng)
+    x_scale = random_scale(rng)
     model = builder()
-    x = model.tensor((1, *shape), x_scale, _zero(rng))
+    x = model.tensor((1, *shape), x_scale, random_zero(rng))
     kind = int(rng.integers(0, 3))
     if kind == 0:
-        other = model.tensor((1, *shape), x_scale * rng.uniform(0.2, 5), _zero(rng))
+        other = model.tensor((1, *shape), x_scale * rng.uniform(0.2, 5), random_zero(rng))
         model.operator("QUANTIZE", [x], [other], "QuantizeOptions")
     elif kind == 1:
         other = x
     else:
         tail = shape[int(rng.integers(0, 3)) :]
-        other = model.tensor(tail, _scale(rng), _zero(rng), data=_int8(rng, tail))
-    y = model.tensor((1, *shape), x_scale * rng.uniform(0.3, 4), _zero(rng))
+        other = model.tensor(tail, random_scale(rng), random_zero(rng), data=random_int8(rng, tail))
+    y = model.tensor((1, *shape), x_scale * rng.uniform(0.3, 4), random_zero(rng))
     pair = [x, other] if rng.random() < 0.5 else [other, x]
     model.operator(
         "ADD", pair, [y], "AddOptions", fusedActivationFunction=int(rng.choice([0, 1, 3]))
     )
-    return model.build([x], [y]), _inputs(rng, *shape)
+    return model.build([x], [y]), random_inputs(rng, *shape)
 
 
 def _pool(builder: Any, rng: Rng, name: str) -> Any:
     same = bool(rng.integers(0, 2))
-    g = _geometry(rng, same)
+    g = random_geometry(rng, same)
     g["dilation"] = np.array([1, 1])
     size, kernel, stride = g["size"], g["kernel"], g["stride"]
     out = -(-size // stride) if same else (size - kernel) // stride + 1
     channels = int(rng.integers(1, 6))
-    scale, zero = _scale(rng), _zero(rng)
+    scale, zero = random_scale(rng), random_zero(rng)
     model = builder()
     x = model.tensor((1, *size, channels), scale, zero)
     y = model.tensor((1, *out, channels), scale, zero)
@@ -178,7 +155,7 @@ def _pool(builder: Any, rng: Rng, name: str) -> Any:
         filterWidth=int(kernel[1]),
         fusedActivationFunction=int(rng.choice([0, 1, 3])),
     )
-    return model.build([x], [y]), _inputs(rng, *size, channels)
+    return model.build([x], [y]), random_inputs(rng, *size, channels)
 
 
 def average_pool(builder: Any, rng: Rng) -> Any:
@@ -192,7 +169,7 @@ def max_pool(builder: Any, rng: Rng) -> Any:
 def mean(builder: Any, rng: Rng) -> Any:
     shape = tuple(int(n) for n in rng.integers(1, 9, 3))
     axes = [[1, 2], [2, 1], [1], [3], [2, 3], [-2, -3]][int(rng.integers(0, 6))]
-    scale, zero = _scale(rng), _zero(rng)
+    scale, zero = random_scale(rng), random_zero(rng)
     keep = bool(rng.integers(0, 2))
     full = (1, *shape)
     gone = {a % 4 for a in axes}
@@ -201,34 +178,34 @@ def mean(builder: Any, rng: Rng) -> Any:
     model = builder()
     x = model.tensor(full, scale, zero)
     axis = model.tensor((len(axes),), dtype="INT32", data=np.array(axes, dtype=np.int32))
-    y_scale, y_zero = (scale, zero) if same else (scale * rng.uniform(0.3, 2), _zero(rng))
+    y_scale, y_zero = (scale, zero) if same else (scale * rng.uniform(0.3, 2), random_zero(rng))
     y = model.tensor(out, y_scale, y_zero)
     model.operator("MEAN", [x, axis], [y], "ReducerOptions", keepDims=keep)
-    return model.build([x], [y]), _inputs(rng, *shape)
+    return model.build([x], [y]), random_inputs(rng, *shape)
 
 
 def pad(builder: Any, rng: Rng) -> Any:
     shape = tuple(int(n) for n in rng.integers(1, 7, 3))
     amounts = np.zeros((4, 2), dtype=np.int32)
     amounts[1:] = rng.integers(0, 4, (3, 2))
-    scale, zero = _scale(rng), _zero(rng)
+    scale, zero = random_scale(rng), random_zero(rng)
     model = builder()
     x = model.tensor((1, *shape), scale, zero)
     p = model.tensor((4, 2), dtype="INT32", data=amounts)
     y = model.tensor(np.array([1, *shape]) + amounts.sum(axis=1), scale, zero)
     model.operator("PAD", [x, p], [y], "PadOptions")
-    return model.build([x], [y]), _inputs(rng, *shape)
+    return model.build([x], [y]), random_inputs(rng, *shape)
 
 
 def _single(builder: Any, rng: Rng, name: str, *, same: bool) -> Any:
     length = int(rng.integers(1, 300))
-    scale, zero = _scale(rng), _zero(rng)
+    scale, zero = random_scale(rng), random_zero(rng)
     model = builder()
     x = model.tensor((1, length), scale, zero)
-    y_scale, y_zero = (scale, zero) if same else (scale * rng.uniform(0.3, 3), _zero(rng))
+    y_scale, y_zero = (scale, zero) if same else (scale * rng.uniform(0.3, 3), random_zero(rng))
     y = model.tensor((1, length), y_scale, y_zero)
     model.operator(name, [x], [y], "QuantizeOptions" if name == "QUANTIZE" else "")
-    return model.build([x], [y]), _inputs(rng, length)
+    return model.build([x], [y]), random_inputs(rng, length)
 
 
 def relu(builder: Any, rng: Rng) -> Any:
@@ -246,22 +223,22 @@ def quantize(builder: Any, rng: Rng) -> Any:
 def softmax(builder: Any, rng: Rng) -> Any:
     depth = int(rng.choice([1, 2, 10, 12, 100, 400]))
     model = builder()
-    x = model.tensor((1, depth), _scale(rng, 0.001, 0.5), _zero(rng))
+    x = model.tensor((1, depth), random_scale(rng, 0.001, 0.5), random_zero(rng))
     y = model.tensor((1, depth), 1 / 256, -128)
     model.operator("SOFTMAX", [x], [y], "SoftmaxOptions", beta=float(rng.choice([1.0, 0.5])))
-    return model.build([x], [y]), _inputs(rng, depth)
+    return model.build([x], [y]), random_inputs(rng, depth)
 
 
 def reshape(builder: Any, rng: Rng) -> Any:
     h, w, c = (int(n) for n in rng.integers(1, 7, 3))
-    scale, zero = _scale(rng), _zero(rng)
+    scale, zero = random_scale(rng), random_zero(rng)
     model = builder()
     x = model.tensor((1, h, w, c), scale, zero)
     shape = np.array([1, h * w * c], dtype=np.int32)
     s = model.tensor((2,), dtype="INT32", data=shape)
     y = model.tensor(shape, scale, zero)
     model.operator("RESHAPE", [x, s], [y], "ReshapeOptions", newShape=[int(n) for n in shape])
-    return model.build([x], [y]), _inputs(rng, h, w, c)
+    return model.build([x], [y]), random_inputs(rng, h, w, c)
 
 
 CASES = [
@@ -313,11 +290,11 @@ def test_the_two_profiles_differ_where_they_should(
     rng = np.random.default_rng(7)
     model = new_model()
     source, target = model.tensor((1, 5), 0.1, 3), model.tensor((1, 4), 1.7331, -2)
-    w = model.tensor((4, 5), 0.1, data=_int8(rng, (4, 5)))
+    w = model.tensor((4, 5), 0.1, data=random_int8(rng, (4, 5)))
     b = model.tensor((4,), 0.01, dtype="INT32", data=np.zeros(4, dtype=np.int32))
     model.operator("FULLY_CONNECTED", [source, w, b], [target], "FullyConnectedOptions")
     tflite = model.build([source], [target])
-    x = _int8(rng, (2000, 5))
+    x = random_int8(rng, (2000, 5))
     twice, once = run_c(tflite, x, "tflm"), run_c(tflite, x, "litert")
     np.testing.assert_array_equal(twice, run_tflm(tflite, x))
     np.testing.assert_array_equal(once, run_litert(tflite, x))

@@ -1,0 +1,45 @@
+"""What the tests of operators draw at random: scales, zero points, values, geometries."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+Rng = np.random.Generator
+INPUTS = 4
+
+
+def random_scale(rng: Rng, low: float = 0.002, high: float = 0.2) -> float:
+    """A float32 scale between the two, uniform in its logarithm."""
+    return float(np.float32(np.exp(rng.uniform(np.log(low), np.log(high)))))
+
+
+def random_zero(rng: Rng) -> int:
+    """A zero point: an end of the range, zero, or any."""
+    return int(rng.choice([-128, 127, 0, int(rng.integers(-128, 128))]))
+
+
+def random_int8(rng: Rng, shape: tuple[int, ...]) -> np.ndarray:
+    """Uniform int8 values."""
+    return rng.integers(-128, 128, shape, dtype=np.int8)
+
+
+def random_inputs(rng: Rng, *shape: int) -> np.ndarray:
+    """Uniform noise, both extremes, and a narrow band."""
+    x = random_int8(rng, (INPUTS, *shape))
+    x[1], x[2] = -128, 127
+    x[3] = np.clip(x[3] // 16 + int(rng.integers(-100, 100)), -128, 127)
+    return x
+
+
+def random_geometry(rng: Rng, same: bool) -> dict[str, Any]:
+    """Kernel, stride, dilation and sizes of one picture, and the output they give."""
+    kernel = rng.integers(1, 5, 2)
+    dilation = rng.integers(1, 3, 2) if rng.random() < 0.3 else np.array([1, 1])
+    # A schema rule of the converter: dilation and stride exclude each other.
+    stride = np.array([1, 1]) if dilation.max() > 1 else rng.integers(1, 4, 2)
+    reach = (kernel - 1) * dilation + 1
+    size = rng.integers(1, 12, 2) if same else reach + rng.integers(0, 9, 2)
+    out = -(-size // stride) if same else (size - reach) // stride + 1
+    return {"kernel": kernel, "dilation": dilation, "stride": stride, "size": size, "out": out}
