@@ -11,31 +11,22 @@ What is counted:
 
 from __future__ import annotations
 
-import hashlib
-import re
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from string import Template
 
 from isthmus.errors import BuildError
-from isthmus_gen.resources import template_root
 from isthmus_gen.targets import Emulator, MemoryMap, QemuSystemEmulator, Target
 from isthmus_gen.verify.elf import ElfFile
 from isthmus_gen.verify.emulators import find_emulator
 from isthmus_gen.verify.stack import StackReport, stack_report
-from isthmus_gen.verify.toolchain import Toolchain, find_toolchain, run_tool
+from isthmus_gen.verify.toolchain import Toolchain, find_toolchain
+from isthmus_gen.verify.workshop import Workshop
 
 __all__ = ["Build", "Layout", "build_tree"]
 
 ENTRIES = ("isth_front_run", "isth_encode_tensor")
-# the map of a sizing image: large enough that a tree over budget still links and can be measured
-_ROOM_BYTES = 64 << 20
-_MESSAGE = re.compile(
-    r"^(?P<file>[^\s:][^:\n]*):(?P<line>\d+):(?:\d+:)? (?:fatal )?error: (?P<text>.*)$"
-)
-_WARNING = re.compile(r"^.*: warning: .*$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -103,33 +94,26 @@ class _Builder:
         tools: Toolchain,
         work_dir: Path,
     ) -> None:
-        self.firmware = firmware_dir.resolve()
-        self.source_dir = self.firmware / "src"
-        self.harness_dir = template_root() / "harness"
-        self.target = target
+        source_dir = firmware_dir.resolve() / "src"
+        name = f"{firmware_dir.resolve().name}/src"
         self.machine = machine
-        self.tools = tools
-        self.work = work_dir.resolve() / f"{target.name}-{tools.family}"
-        (self.work / "objects").mkdir(parents=True, exist_ok=True)
-        self.warnings: list[str] = []
-        self._headers = self._digest(
-            [*sorted(self.source_dir.glob("*.h")), *sorted(self.harness_dir.glob("*.h"))]
-        )
+        self.target = target
+        self.shop = Workshop(source_dir, name, target, tools, work_dir)
 
     def run(self) -> Build:
-        tree = [self._object(path, harness=False) for path in sorted(self.source_dir.glob("*.c"))]
-        common = self._common()
-        step = self._object(self.harness_dir / "harness.c", harness=True)
-        empty = self._object(
-            self.harness_dir / "harness.c", harness=True, defines=("HARNESS_EMPTY=1",)
-        )
-        sizing = self._link("sizing", [*common, step, *tree], self._room())
-        baseline = self._link("baseline", [*common, empty], self._room())
+        shop = self.shop
+        tree = [shop.object(path, harness=False) for path in sorted(shop.source_dir.glob("*.c"))]
+        common = [shop.object(path, harness=True) for path in shop.port_sources()]
+        source = shop.harness_dir / "harness.c"
+        step = shop.object(source, harness=True)
+        empty = shop.object(source, harness=True, defines=("HARNESS_EMPTY=1",))
+        sizing = shop.link("sizing", [*common, step, *tree], shop.room())
+        baseline = shop.link("baseline", [*common, empty], shop.room())
         image = sizing
         notes: list[str] = []
         if isinstance(self.machine, QemuSystemEmulator):
             place: MemoryMap | None = self.machine.memory or self.target.memory
-            image = self._link(f"image-{self.machine.machine}", [*common, step, *tree], place)
+            image = shop.link(f"image-{self.machine.machine}", [*common, step, *tree], place)
             memory = self.target.memory
             if place and memory and place.ram_bytes > memory.ram_bytes:
                 notes.append(
@@ -171,7 +155,7 @@ class _Builder:
             elf=image,
             target=self.target,
             emulator=self.machine,
-            compiler=self.tools.label,
+            compiler=self.shop.tools.label,
             layout=layout,
             flash_bytes=flash,
             ram_bytes=ram,
@@ -179,111 +163,9 @@ class _Builder:
             encoder_memory_bytes=encoder,
             stack_bytes=report.bytes,
             stack=report,
-            warnings=tuple(dict.fromkeys(self.warnings)),
+            warnings=tuple(dict.fromkeys(self.shop.warnings)),
             notes=tuple(notes),
         )
-
-    def _common(self) -> list[Path]:
-        names = ["stream.c"]
-        if self.target.platform == "cortex-m":
-            names += ["boot_cortex_m.c", "port_semihost.c", "memory.c"]
-        elif self.target.platform == "riscv":
-            names += ["boot_riscv.c", "port_semihost.c", "memory.c"]
-        else:
-            names += ["port_stdio.c"]
-        return [self._object(self.harness_dir / name, harness=True) for name in names]
-
-    def _room(self) -> MemoryMap | None:
-        memory = self.target.memory
-        if not self.target.bare or memory is None:
-            return None
-        low, high = sorted((memory.flash_origin, memory.ram_origin))
-        room = min(_ROOM_BYTES, high - low, (1 << 32) - high)
-        return memory.model_copy(update={"flash_bytes": room, "ram_bytes": room})
-
-    def _object(self, source: Path, *, harness: bool, defines: Sequence[str] = ()) -> Path:
-        probe = self.tools.compile_command(
-            source, Path("x.o"), include=self.source_dir, harness=harness, defines=defines
-        )
-        text = "\0".join([self.tools.label, self._headers, self._digest([source]), *probe])
-        key = hashlib.sha256(text.encode()).hexdigest()[:24]
-        output = self.work / "objects" / f"{source.stem}-{key}.o"
-        log = output.with_suffix(".log")
-        if not (output.is_file() and log.is_file()):
-            command = self.tools.compile_command(
-                source, output, include=self.source_dir, harness=harness, defines=defines
-            )
-            done = run_tool(command, self.work)
-            if done.returncode:
-                raise self._error(done.stderr, source)
-            log.write_text(done.stderr, encoding="utf-8")
-        found = _WARNING.findall(log.read_text(encoding="utf-8"))
-        self.warnings += [self._short(line) for line in found]
-        return output
-
-    def _link(self, name: str, objects: Sequence[Path], place: MemoryMap | None) -> Path:
-        script = runtime = None
-        memory = self.target.memory
-        if place is not None and memory is not None:
-            script = self.work / f"{name}.ld"
-            text = (self.harness_dir / "image.ld").read_text(encoding="utf-8")
-            script.write_text(
-                Template(text).substitute(
-                    flash_origin=hex(place.flash_origin),
-                    flash_bytes=place.flash_bytes,
-                    ram_origin=hex(place.ram_origin),
-                    ram_bytes=place.ram_bytes,
-                    stack_bytes=memory.stack_bytes,
-                ),
-                encoding="utf-8",
-            )
-            runtime = self._runtime() if self.tools.family == "zig" else None
-        output = self.work / f"{name}.elf"
-        command = self.tools.link_command(objects, output, script=script, runtime=runtime)
-        done = run_tool(command, self.work)
-        if done.returncode:
-            raise self._error(done.stderr, output)
-        return output
-
-    def _runtime(self) -> Path:
-        """compiler-rt for the target, built once a work folder."""
-        output = self.work / "librt.a"
-        if not output.is_file():
-            source = self.work / "empty.zig"
-            source.write_text("", encoding="utf-8")
-            done = run_tool(self.tools.runtime_command(source, output), self.work)
-            if done.returncode:
-                raise self._error(done.stderr, source)
-        return output
-
-    def _error(self, messages: str, source: Path) -> BuildError:
-        for line in messages.splitlines():
-            match = _MESSAGE.match(line)
-            if match:
-                place = f"{self._short(match['file'])}:{match['line']}"
-                return BuildError(place, match["text"], remedy=f"compiled with {self.tools.label}")
-        lines = [line for line in messages.splitlines() if line.strip()]
-        text = next((line for line in lines if "error" in line), lines[0] if lines else "failed")
-        if "overflowed" in messages or "will not fit" in messages:
-            text = next(line for line in lines if "overflowed" in line or "will not fit" in line)
-            return BuildError(
-                self.target.name,
-                f"the tree does not fit the emulated machine: {self._short(text)}",
-                remedy="use another emulator of this target, or cut the network earlier",
-            )
-        return BuildError(source.name, self._short(text), remedy=f"with {self.tools.label}")
-
-    def _short(self, text: str) -> str:
-        """Messages name the tree's own paths, not this machine's."""
-        text = text.replace(f"{self.source_dir}/", f"{self.firmware.name}/src/")
-        return text.replace(f"{self.harness_dir}/", "harness/").replace(f"{self.work}/", "")
-
-    @staticmethod
-    def _digest(paths: Sequence[Path]) -> str:
-        state = hashlib.sha256()
-        for path in paths:
-            state.update(path.name.encode() + b"\0" + path.read_bytes())
-        return state.hexdigest()
 
 
 def _layout(elf: ElfFile) -> Layout:
