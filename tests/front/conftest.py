@@ -33,7 +33,16 @@ STRICT = [
     "-Werror",
 ]
 SANITIZE = ["-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-VERSIONS = {"CONV_2D": 5, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 5, "RESHAPE": 1}
+VERSIONS = {
+    "CONV_2D": 5,
+    "DEPTHWISE_CONV_2D": 3,
+    "FULLY_CONNECTED": 5,
+    "HARD_SWISH": 1,
+    "PRELU": 1,
+    "RELU_0_TO_1": 1,
+    "RELU_N1_TO_1": 1,
+    "RESHAPE": 1,
+}
 
 # Reads inputs until the end, writes outputs; the arena is one heap block of exactly its size.
 HARNESS = r"""
