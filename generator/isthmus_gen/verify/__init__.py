@@ -5,6 +5,7 @@ from __future__ import annotations
 from isthmus_gen.verify.budget import check_budget
 from isthmus_gen.verify.build import Build, Layout, build_tree
 from isthmus_gen.verify.emulators import emulator_label, emulator_names, find_emulator
+from isthmus_gen.verify.layer_counts import FrontCost, LayerCost, front_cost
 from isthmus_gen.verify.records import FirmwareRun
 from isthmus_gen.verify.run import Progress, TargetResult, run_firmware, verify_tree
 from isthmus_gen.verify.stack import StackReport
@@ -13,6 +14,8 @@ from isthmus_gen.verify.toolchain import Toolchain, compiler_names, find_toolcha
 __all__ = [
     "Build",
     "FirmwareRun",
+    "FrontCost",
+    "LayerCost",
     "Layout",
     "Progress",
     "StackReport",
@@ -25,6 +28,7 @@ __all__ = [
     "emulator_names",
     "find_emulator",
     "find_toolchain",
+    "front_cost",
     "run_firmware",
     "verify_tree",
 ]

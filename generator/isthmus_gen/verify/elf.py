@@ -82,6 +82,10 @@ class ElfFile:
             raise BuildError(str(self.path), f"has no symbol {name}")
         return found
 
+    def has_symbol(self, name: str) -> bool:
+        """Whether ``name`` is defined."""
+        return name in self._by_name
+
     def bytes_at(self, name: str) -> bytes:
         """The initial bytes of the object ``name``."""
         symbol = self.symbol(name)
@@ -105,6 +109,17 @@ class ElfFile:
             if section.flags & SHF_ALLOC
             and section.flags & SHF_WRITE
             and not section.name.startswith(".data.rel.ro")
+        )
+
+    def constant_bytes(self) -> int:
+        """Bytes of the named constants that flash holds; initial values of variables are none."""
+        return sum(
+            symbol.size
+            for symbol in self.symbols
+            if symbol.kind == STT_OBJECT
+            and symbol.section
+            and self.sections[symbol.section].flags & SHF_ALLOC
+            and not self.sections[symbol.section].flags & SHF_WRITE
         )
 
     def image(self) -> list[tuple[int, int, bytes]]:

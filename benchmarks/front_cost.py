@@ -1,0 +1,259 @@
+"""What the int8 front half costs on a core, by network and by layer, beside other engines.
+
+    python -m benchmarks.front_cost [--json] [--check] [--model NAME] [--core NAME]
+                                    [--compiler KIND]
+    python -m benchmarks.front_cost --layers --model resnet8 --core cortex-m4f
+
+The networks are the four of MLPerf Tiny, whole, int8 as published; a path to another .tflite may
+stand in a name's place. Counts are retired instructions of one inference, not cycles, mean over
+two seeded inputs, by QEMU (``-icount shift=0``) or the ``--emulator`` asked for. Every output is
+compared with the tflite-micro wheel's.
+
+``--layers`` prints tables by layer and keeps nothing. ``--check`` counts again and compares with
+what is kept; it names each figure that moved by more than 1 % and exits with 1 if there is one.
+Without either everything is measured and kept.
+
+ISTHMUS_DATA names the folder of models (default: ../shared/data).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from isthmus.errors import IsthmusError
+from isthmus.interpreters import open_tflite
+from isthmus_gen.front import plan_front
+from isthmus_gen.targets import load_target
+from isthmus_gen.verify import FrontCost, compiler_names, front_cost
+
+ROOT = Path(__file__).resolve().parents[1]
+MODELS = ("resnet8", "vww_96", "kws", "ad01")
+CORES = (
+    "cortex-m0plus", "cortex-m3", "cortex-m4f", "cortex-m33", "cortex-m55", "cortex-m7", "rv32imac",
+)  # fmt: skip
+COMPILERS = ("gcc", "zig")
+INPUTS = 2
+SEED = 7
+TOLERANCE = 0.01
+
+
+@dataclass(frozen=True)
+class Row:
+    """One network on one core with one compiler. Sizes in bytes, counts in retired instructions.
+
+    Flash is ``code_bytes`` and ``constant_bytes`` (weights, tables, the structs of layers). RAM is
+    the arena; ``arena_bound_bytes`` is what no plan of these layers can go below. ``layers`` are
+    the instructions of each layer, ``layer_macs`` its multiply-accumulates.
+    """
+
+    model: str
+    core: str
+    compiler: str
+    macs: int
+    instructions: int
+    per_mac: float
+    code_bytes: int
+    constant_bytes: int
+    arena_bytes: int
+    arena_bound_bytes: int
+    stack_bytes: int
+    operators: list[str]
+    layer_macs: list[int]
+    layers: list[int]
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What names the row; the compiler without its version."""
+        return self.model, self.core, "zig" if self.compiler.startswith("zig") else "gcc"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure and write, check, or print by layer; 0 unless a checked figure moved."""
+    parser = argparse.ArgumentParser(
+        prog="benchmarks.front_cost",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--check", action="store_true", help="compare with what is kept")
+    parser.add_argument("--layers", action="store_true", help="print by layer, keep nothing")
+    parser.add_argument(
+        "--model", action="append", help="only this one: " + ", ".join(MODELS) + ", or a .tflite"
+    )
+    parser.add_argument("--core", action="append", choices=CORES, help="only this core")
+    parser.add_argument("--compiler", action="append", choices=COMPILERS, help="only this one")
+    parser.add_argument("--emulator", choices=("qemu-system", "unicorn"), default="qemu-system")
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks", help="where results go")
+    options = parser.parse_args(arguments)
+    models = options.model or MODELS
+    cores = options.core or CORES
+    partial = bool(options.model or options.core or options.compiler)
+    try:
+        if options.layers:
+            return print_layers(models, cores, options.compiler or ("gcc",), options.emulator)
+        if partial and not (options.check or options.json):
+            parser.error("a part of the figures is only for --layers, --check or --json")
+        found = []
+        for row in measure(models, cores, options.compiler or COMPILERS):
+            print(" ".join(row.key), row.instructions, file=sys.stderr)
+            found.append(row)
+    except IsthmusError as error:
+        print(error, file=sys.stderr)
+        return 2
+    kept = options.out / "results" / "front_cost.json"
+    changed: list[str] = []
+    if options.check:
+        changed = changes(load_results(kept), found)
+        print("\n".join(changed) or "no figure moved", file=sys.stderr)
+    elif not partial:
+        write_results(found, options.out)
+    if options.json:
+        print(json.dumps({"rows": [asdict(row) for row in found], "changed": changed}, indent=1))
+    return 1 if changed else 0
+
+
+def model_path(name: str) -> Path:
+    """The file of a network of MLPerf Tiny, or the path itself."""
+    if name not in MODELS:
+        return Path(name)
+    data = Path(os.environ.get("ISTHMUS_DATA") or ROOT.parent / "shared" / "data")
+    return data / "models" / "mlperf_tiny" / f"{name}_int8.tflite"
+
+
+@cache
+def subject(path: Path) -> tuple[bytes, npt.NDArray[np.int8], npt.NDArray[np.int8]]:
+    """A network, its inputs int8 [n, *shape] and what the tflite-micro wheel makes of them."""
+    tflite = path.read_bytes()
+    shape = plan_front(tflite).input_shape
+    inputs = np.random.default_rng(SEED).integers(-128, 128, (INPUTS, *shape), dtype=np.int8)
+    oracle = open_tflite(tflite, engine="tflm")
+    outputs = [oracle.run(x[np.newaxis])[0].reshape(-1) for x in inputs]
+    return tflite, inputs, np.array(outputs, dtype=np.int8)
+
+
+def cost_of(
+    model: str, core: str, compiler: str, emulator: str, work: Path | None = None
+) -> tuple[FrontCost, int]:
+    """The figures, and how many output elements differ from the tflite-micro wheel's.
+
+    Raises ToolMissingError where a compiler or an emulator is not installed.
+    """
+    tflite, inputs, golden = subject(model_path(model))
+    cost = front_cost(
+        tflite, load_target(core), inputs, compiler=compiler, emulator=emulator, work_dir=work
+    )
+    return cost, int(np.count_nonzero(cost.outputs != golden))
+
+
+def measure(models: Sequence[str], cores: Sequence[str], compilers: Sequence[str]) -> Iterator[Row]:
+    """The rows of all that are given; SystemExit where an output is wrong."""
+    with tempfile.TemporaryDirectory(prefix="isthmus-front-cost-") as name:
+        for model in models:
+            for core in cores:
+                for compiler in compilers:
+                    if compiler not in compiler_names(load_target(core)):
+                        continue
+                    cost, wrong = cost_of(model, core, compiler, "qemu-system", Path(name))
+                    if wrong:
+                        raise SystemExit(f"{model} {core} {compiler}: {wrong} wrong elements")
+                    yield row_of(model, core, cost)
+
+
+def row_of(model: str, core: str, cost: FrontCost) -> Row:
+    """What is kept of one measurement."""
+    if cost.variable_bytes:
+        raise SystemExit(f"{model} {core}: {cost.variable_bytes} bytes of variables")
+    assert cost.instructions is not None  # every machine of CORES has a counter
+    assert cost.code_bytes is not None  # and is bare, so that its flash is measured
+    assert cost.constant_bytes is not None
+    assert cost.stack_bytes is not None  # no kernel recurses
+    return Row(
+        model=model,
+        core=core,
+        compiler=cost.compiler,
+        macs=cost.macs,
+        instructions=cost.instructions,
+        per_mac=round(cost.instructions / cost.macs, 3),
+        code_bytes=cost.code_bytes,
+        constant_bytes=cost.constant_bytes,
+        arena_bytes=cost.arena_bytes,
+        arena_bound_bytes=cost.arena_bound_bytes,
+        stack_bytes=cost.stack_bytes,
+        operators=[layer.plan.operator for layer in cost.layers],
+        layer_macs=[layer.plan.macs for layer in cost.layers],
+        layers=[layer.instructions or 0 for layer in cost.layers],
+    )
+
+
+def print_layers(
+    models: Sequence[str], cores: Sequence[str], compilers: Sequence[str], emulator: str
+) -> int:
+    """A table by layer for each network, core and compiler; 1 where an output is wrong."""
+    from benchmarks.front_cost_text import layer_table
+
+    bad = 0
+    for model in models:
+        for core in cores:
+            for compiler in compilers:
+                cost, wrong = cost_of(model, core, compiler, emulator)
+                print(f"{Path(model).stem}, {core}, {cost.compiler}, {cost.emulator}")
+                print(layer_table(cost))
+                verdict = f"WRONG: {wrong} elements differ" if wrong else "equal"
+                print(f"outputs and tflite-micro's, {INPUTS} inputs: {verdict}")
+                print("\n".join(cost.warnings), flush=True)
+                bad += wrong
+    return 1 if bad else 0
+
+
+def changes(kept: Sequence[Row], found: Sequence[Row]) -> list[str]:
+    """The figures of ``found`` that differ from ``kept`` by more than 1 %, one line each."""
+    by_key = {row.key: row for row in kept}
+    out = []
+    for row in found:
+        before = by_key.get(row.key)
+        name = " ".join(row.key)
+        if before is None:
+            out.append(f"{name}: not in the results")
+            continue
+        for field in fields(Row):
+            old, new = getattr(before, field.name), getattr(row, field.name)
+            if not isinstance(new, int | float) or abs(new - old) <= TOLERANCE * abs(old):
+                continue
+            out.append(f"{name}: {field.name} was {old}, is {new}")
+    return out
+
+
+def load_results(path: Path) -> list[Row]:
+    """The rows that a results file holds."""
+    found: dict[str, Any] = json.loads(path.read_text(encoding="ascii"))
+    return [Row(**dict(zip(found["columns"], values, strict=True))) for values in found["rows"]]
+
+
+def write_results(rows: Sequence[Row], out: Path) -> None:
+    """results/front_cost.json and the section of RESULTS.md, which is made from that file."""
+    from benchmarks.front_cost_text import section
+    from benchmarks.sections import write_section
+
+    lines = [json.dumps(list(asdict(row).values())) for row in rows]
+    columns = json.dumps([field.name for field in fields(Row)])
+    text = f'{{\n"columns": {columns},\n"rows": [\n' + ",\n".join(lines) + "\n]\n}\n"
+    file = out / "results" / "front_cost.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text, encoding="ascii")
+    write_section(out / "RESULTS.md", "front_cost", section(load_results(file)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
