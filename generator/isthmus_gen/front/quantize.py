@@ -15,11 +15,14 @@ __all__ = [
     "INT8_MAX",
     "INT8_MIN",
     "activation_range",
+    "exp_on_negative",
     "exponential_table",
+    "high_multiply",
     "mean_multiplier",
     "quantize_multiplier",
     "requantize",
     "round_half_away",
+    "round_shift",
     "wrap_int32",
 ]
 
@@ -66,15 +69,24 @@ def quantize_multiplier(real: float) -> tuple[int, int]:
     return fixed, shift
 
 
-def _high_multiply(a: int, b: int) -> int:
-    # SaturatingRoundingDoublingHighMul: truncating division of a nudged product equals this floor.
+def high_multiply(a: int, b: int) -> int:
+    """``SaturatingRoundingDoublingHighMul``: two Q0.31 numbers multiplied, halves rounded up.
+
+    >>> high_multiply(1 << 30, 1 << 30) == 1 << 29
+    True
+    """
+    # Its truncating division of a nudged product equals this floor.
     if a == b == -(1 << 31):
         return _INT32_MAX
     return (a * b + (1 << 30)) >> 31
 
 
-def _round_shift(value: int, exponent: int) -> int:
-    # RoundingDivideByPOT: halves away from zero.
+def round_shift(value: int, exponent: int) -> int:
+    """``RoundingDivideByPOT``: over a power of two, halves away from zero.
+
+    >>> round_shift(6, 2), round_shift(-6, 2)
+    (2, -2)
+    """
     half = (1 << exponent) >> 1
     magnitude = (abs(value) + half) >> exponent
     return magnitude if value >= 0 else -magnitude
@@ -87,7 +99,7 @@ def requantize(value: int, multiplier: int, shift: int) -> int:
     (25, -3)
     """
     left, right = (shift, 0) if shift > 0 else (0, -shift)
-    return _round_shift(_high_multiply(wrap_int32(value << left), multiplier), right)
+    return round_shift(high_multiply(wrap_int32(value << left), multiplier), right)
 
 
 def activation_range(activation: str, scale: np.float32, zero_point: int) -> tuple[int, int] | None:
@@ -133,23 +145,28 @@ _EXP_STEPS = (
 )
 
 
-def _exp_on_negative(value: int) -> int:
-    """``exp_on_negative_values`` of gemmlowp: Q5.26 in, Q0.31 out."""
+def exp_on_negative(value: int, integer_bits: int = 5) -> int:
+    """``exp_on_negative_values`` of gemmlowp: 31 bits, ``integer_bits`` of them whole, to Q0.31.
+
+    >>> exp_on_negative(0) == (1 << 31) - 1
+    True
+    """
     if value == 0:
         return _INT32_MAX
-    quarter = 1 << 24
+    fraction_bits = 31 - integer_bits
+    quarter = 1 << (fraction_bits - 2)
     low = (value & (quarter - 1)) - quarter
     # exp on [-1/4, 0), a Taylor polynomial around -1/8
-    x = (low << 5) + (1 << 28)
-    x2 = _high_multiply(x, x)
-    x3 = _high_multiply(x2, x)
-    x4 = _high_multiply(x2, x2)
-    inner = _high_multiply(_round_shift(x4, 2) + x3, 715827883) + x2
-    result = 1895147668 + _high_multiply(1895147668, x + _round_shift(inner, 1))
+    x = (low << integer_bits) + (1 << 28)
+    x2 = high_multiply(x, x)
+    x3 = high_multiply(x2, x)
+    x4 = high_multiply(x2, x2)
+    inner = high_multiply(round_shift(x4, 2) + x3, 715827883) + x2
+    result = 1895147668 + high_multiply(1895147668, x + round_shift(inner, 1))
     remainder = low - value
     for exponent, factor in _EXP_STEPS:
-        if remainder & (1 << (26 + exponent)):
-            result = _high_multiply(result, factor)
+        if exponent < integer_bits and remainder & (1 << (fraction_bits + exponent)):
+            result = high_multiply(result, factor)
     return result
 
 
@@ -166,7 +183,7 @@ def exponential_table(beta: float, scale: np.float32) -> npt.NDArray[np.int32]:
     table = np.zeros(256, dtype=np.int32)
     for difference in range(256):
         if difference <= radius:
-            table[difference] = _exp_on_negative(
-                _high_multiply(-difference * (1 << left), multiplier)
+            table[difference] = exp_on_negative(
+                high_multiply(-difference * (1 << left), multiplier)
             )
     return table
