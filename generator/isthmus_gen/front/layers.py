@@ -56,7 +56,9 @@ class Layer:
 
     ``inputs`` and ``output`` are tensor indices of the graph; an input may also be a Ref to one of
     the layer's own arrays (a constant operand). ``in_place`` lists the inputs whose memory the
-    kernel may write its output to. ``scratch_bytes`` is working memory the plan provides.
+    kernel may write its output to. ``overlap`` lists inputs whose memory the output may take in
+    part: pairs of a tensor and the least distance in bytes at which the output begins before it
+    (``front.overlap``). ``scratch_bytes`` is working memory the plan provides.
     """
 
     operator: str
@@ -70,6 +72,7 @@ class Layer:
     arrays: tuple[Array, ...] = ()
     macs: int = 0
     in_place: tuple[int, ...] = ()
+    overlap: tuple[tuple[int, int], ...] = ()
     view: bool = False
     scratch_bytes: int = 0
 

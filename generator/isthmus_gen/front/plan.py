@@ -2,35 +2,21 @@
 
 A tensor lives from the layer that writes it to the last layer that reads it. Tensors that share
 memory by nature (views, in-place results) form one buffer; buffers that are never alive together
-may overlap. Placement is greedy, tried in several orders; the best plan is kept. The lower bound is
-the largest sum of buffers alive at one layer: no plan with these buffers can be smaller.
+may lie over each other, and so may, in part, a layer's output and an input that dies there
+(``Layer.overlap``). ``placement`` finds the offsets. The lower bound is the most that is needed at
+one layer, whatever is computed in place: no plan can be smaller.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from isthmus_gen.front.flatbuffer import Graph
 from isthmus_gen.front.layers import Layer
+from isthmus_gen.front.placement import ALIGNMENT, Buffer, Overlap, lower_bound, plan_buffers
 
 __all__ = ["ALIGNMENT", "Arena", "Buffer", "Place", "plan_arena", "plan_buffers"]
-
-ALIGNMENT = 16
-
-
-@dataclass(frozen=True)
-class Buffer:
-    """Memory wanted: ``size`` bytes, alive from step ``first`` to step ``last``, both included."""
-
-    key: int
-    size: int
-    first: int
-    last: int
-
-    def overlaps(self, other: Buffer) -> bool:
-        """Whether the two are alive at a common step."""
-        return self.first <= other.last and other.first <= self.last
 
 
 @dataclass(frozen=True)
@@ -58,123 +44,122 @@ class Arena:
     lower_bound: int
 
 
-def _aligned(size: int) -> int:
-    return -(-size // ALIGNMENT) * ALIGNMENT
+class _Lives:
+    """When each tensor is alive, and which tensors are one buffer.
 
-
-def _place_in_order(buffers: Sequence[Buffer]) -> tuple[dict[int, int], int]:
-    placed: list[tuple[int, Buffer]] = []
-    for buffer in buffers:
-        offset = 0
-        for start, other in sorted(
-            ((s, o) for s, o in placed if o.overlaps(buffer)), key=lambda item: item[0]
-        ):
-            if offset + _aligned(buffer.size) <= start:
-                break
-            offset = max(offset, start + _aligned(other.size))
-        placed.append((offset, buffer))
-    total = max((start + _aligned(b.size) for start, b in placed), default=0)
-    return {b.key: start for start, b in placed}, total
-
-
-def plan_buffers(buffers: Sequence[Buffer]) -> tuple[dict[int, int], int, int]:
-    """Offsets by key, bytes of the arena, and its lower bound.
-
-    >>> offsets, total, bound = plan_buffers(
-    ...     [Buffer(0, 16, 0, 1), Buffer(1, 32, 1, 2), Buffer(2, 16, 2, 3)]
-    ... )
-    >>> offsets, total, bound
-    ({1: 0, 0: 32, 2: 32}, 48, 48)
+    A buffer is named by one of its tensors, its root.
     """
-    orders: tuple[Callable[[Buffer], tuple[int, ...]], ...] = (
-        lambda b: (-b.size, b.first, b.key),
-        lambda b: (b.first, -b.size, b.key),
-        lambda b: (-b.last, -b.size, b.key),
-        lambda b: (b.first - b.last, -b.size, b.key),
-        lambda b: (-b.size * (b.last - b.first + 1), b.first, b.key),
-    )
-    best: tuple[dict[int, int], int] | None = None
-    for order in orders:
-        found = _place_in_order(sorted(buffers, key=order))
-        if best is None or found[1] < best[1]:
-            best = found
-    steps = {b.first for b in buffers}
-    bound = max(
-        (sum(_aligned(b.size) for b in buffers if b.first <= s <= b.last) for s in steps), default=0
-    )
-    offsets, total = best if best is not None else ({}, 0)
-    return offsets, total, bound
 
-
-class _Groups:
-    """Tensors that share memory, as a union of sets."""
-
-    def __init__(self) -> None:
+    def __init__(self, graph: Graph, layers: Sequence[Layer], kept: Collection[int]) -> None:
+        end = len(layers) + 1
+        source = graph.inputs[0]
+        self.first = {source: 0}
+        self.last = {source: 0}
+        for step, layer in enumerate(layers, start=1):
+            self.first.setdefault(layer.output, step)
+            self.last[layer.output] = step  # several layers may write one tensor: CONCATENATION
+            for tensor in layer.tensor_inputs:
+                self.last[tensor] = step
+        for tensor in (graph.outputs[0], *kept):
+            self.last[tensor] = end
         self._parent: dict[int, int] = {}
+        self.born = dict(self.first)
+        self.dies = dict(self.last)
+        for layer in layers:
+            if layer.view:
+                self.join(layer.tensor_inputs[0], layer.output)
 
     def root(self, tensor: int) -> int:
-        """The tensor that stands for the group of ``tensor``."""
+        """The tensor that names the buffer of ``tensor``."""
         while self._parent.get(tensor, tensor) != tensor:
             tensor = self._parent[tensor]
         return tensor
 
     def join(self, tensor: int, other: int) -> None:
-        """Puts both into one group."""
-        self._parent[self.root(other)] = self.root(tensor)
+        """Makes one buffer of both."""
+        one, two = self.root(tensor), self.root(other)
+        if one != two:
+            self._parent[two] = one
+            self.born[one] = min(self.born[one], self.born[two])
+            self.dies[one] = max(self.dies[one], self.dies[two])
+
+    def takes_over(self, source: int, output: int, step: int) -> bool:
+        """Whether the buffer of ``source`` dies at the step at which that of ``output`` is born."""
+        one, two = self.root(source), self.root(output)
+        return one != two and self.dies[one] == step == self.born[two]
 
 
-def plan_arena(graph: Graph, layers: Sequence[Layer]) -> Arena:
-    """The memory plan of ``layers``; the input and the output lie in the arena too."""
-    output = graph.outputs[0]
-    first = {graph.inputs[0]: 0}
-    last = {graph.inputs[0]: 0}
-    for step, layer in enumerate(layers, start=1):
-        first.setdefault(layer.output, step)
-        last[layer.output] = step  # several layers may write one tensor: CONCATENATION
-        for tensor in layer.tensor_inputs:
-            last[tensor] = step
-    last[output] = len(layers) + 1
-
-    groups = _Groups()
-    ends = dict(last)
-    for layer in layers:
-        if layer.view:
-            source = groups.root(layer.tensor_inputs[0])
-            ends[source] = max(ends[source], ends[layer.output])
-            groups.join(source, layer.output)
-    for step, layer in enumerate(layers, start=1):
-        target = groups.root(layer.output)
-        for tensor in () if layer.view else layer.in_place:
-            source = groups.root(tensor)
-            same_size = graph.tensors[source].elements == graph.tensors[target].elements
-            alone = first[layer.output] == step
-            if source != target and same_size and alone and ends[source] == step:
-                ends[source] = ends[target]
-                groups.join(source, target)
-                break
-
-    members: dict[int, list[int]] = {}
-    for tensor in first:
-        members.setdefault(groups.root(tensor), []).append(tensor)
-    buffers = [
-        Buffer(root, graph.tensors[root].elements, min(first[t] for t in group), ends[root])
-        for root, group in members.items()
-    ]
-    scratch_key = len(graph.tensors)
-    buffers += [
-        Buffer(scratch_key + index, layer.scratch_bytes, index + 1, index + 1)
+def _buffers(lives: _Lives, sizes: Mapping[int, int], layers: Sequence[Layer]) -> list[Buffer]:
+    """One buffer for each root, then the scratch of each layer under the keys behind them."""
+    roots = dict.fromkeys(lives.root(tensor) for tensor in lives.first)
+    scratch = len(sizes)
+    return [Buffer(r, sizes[r], lives.born[r], lives.dies[r]) for r in roots] + [
+        Buffer(scratch + index, layer.scratch_bytes, index + 1, index + 1)
         for index, layer in enumerate(layers)
         if layer.scratch_bytes
     ]
-    offsets, total, bound = plan_buffers(buffers)
+
+
+def _overlaps(lives: _Lives, layers: Sequence[Layer]) -> list[Overlap]:
+    return [
+        Overlap(lives.root(layer.output), lives.root(tensor), apart)
+        for step, layer in enumerate(layers, start=1)
+        for tensor, apart in layer.overlap
+        if lives.takes_over(tensor, layer.output, step)
+    ]
+
+
+def _bound(lives: _Lives, sizes: Mapping[int, int], layers: Sequence[Layer]) -> int:
+    """The lower bound before any in-place result is joined: each may be, at distance 0."""
+    in_place = [
+        Overlap(lives.root(layer.output), lives.root(tensor), 0)
+        for step, layer in enumerate(layers, start=1)
+        for tensor in layer.in_place
+        if lives.takes_over(tensor, layer.output, step)
+        and sizes[lives.root(tensor)] == sizes[lives.root(layer.output)]
+    ]
+    return lower_bound(_buffers(lives, sizes, layers), [*in_place, *_overlaps(lives, layers)])
+
+
+def plan_arena(
+    graph: Graph,
+    layers: Sequence[Layer],
+    *,
+    sizes: Mapping[int, int] | None = None,
+    kept: Collection[int] = (),
+) -> Arena:
+    """The memory plan of ``layers``; the input and the output lie in the arena too.
+
+    ``sizes`` are bytes of tensors that are not held whole, ``kept`` tensors that must outlive the
+    last layer.
+    """
+    held = {tensor.index: tensor.elements for tensor in graph.tensors} | dict(sizes or {})
+    bound = _bound(_Lives(graph, layers, kept), held, layers)
+    best: tuple[_Lives, list[Buffer], dict[int, int], int] | None = None
+    for direction in (1, -1):  # which of two dying operands becomes the result
+        lives = _Lives(graph, layers, kept)
+        for step, layer in enumerate(layers, start=1):
+            for tensor in layer.in_place[::direction]:
+                same_size = held[lives.root(tensor)] == held[lives.root(layer.output)]
+                if same_size and lives.takes_over(tensor, layer.output, step):
+                    lives.join(tensor, layer.output)
+                    break
+        buffers = _buffers(lives, held, layers)
+        offsets, total, _ = plan_buffers(buffers, _overlaps(lives, layers), bound)
+        if best is None or total < best[3]:
+            best = (lives, buffers, offsets, total)
+        if total == bound or all(len(layer.in_place) < 2 for layer in layers):
+            break
+    assert best is not None  # the first direction gives a plan
+    lives, buffers, offsets, total = best
     places = {b.key: Place(offsets[b.key], b.size, b.first, b.last) for b in buffers}
     return Arena(
         tensors={
-            t: Place(places[groups.root(t)].offset, graph.tensors[t].elements, first[t], last[t])
-            for t in first
+            t: Place(places[lives.root(t)].offset, held[t], lives.first[t], lives.last[t])
+            for t in lives.first
         },
-        scratch={k - scratch_key: p for k, p in places.items() if k >= scratch_key},
-        buffers=tuple(places[b.key] for b in buffers),
+        scratch={key - len(held): place for key, place in places.items() if key >= len(held)},
+        buffers=tuple(places.values()),
         bytes=total,
         lower_bound=bound,
     )
