@@ -12,6 +12,7 @@ written.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,7 +37,7 @@ def distance(ends: npt.NDArray[np.int64], lowest: npt.NDArray[np.int64], block: 
     input from byte ``lowest[p]`` on, or reads ``NOTHING``. ``block`` positions may be computed at
     once; 0 for a kernel that reads all of a position before it writes it.
 
-    >>> distance(np.array([4, 8, 12]), np.array([0, 8, 16]), block=0)
+    >>> distance(np.array([4, 8, 12]), np.array([0, 2, 4]), block=0)
     4
     """
     after = np.append(np.minimum.accumulate(lowest[::-1])[::-1], NOTHING)
@@ -73,17 +74,24 @@ def row_distance(rows: int, in_bytes: int, out_bytes: int, block: int = BLOCK) -
 def pad_distance(
     in_shape: tuple[int, ...], out_shape: tuple[int, ...], before: tuple[int, ...]
 ) -> int:
-    """The distance of PAD, which copies the input in order; ``before`` is what each axis gains.
+    """The distance of PAD, which copies runs of the input in order; ``before`` goes before an axis.
+
+    A run is whole below the last axis that grows; an output run and its input stay apart.
 
     >>> pad_distance((2, 2), (4, 4), (1, 1))
-    7
+    9
     """
-    inside = np.zeros(out_shape, dtype=bool)
-    inside[tuple(slice(b, b + n) for b, n in zip(before, in_shape, strict=True))] = True
-    read = np.cumsum(inside.reshape(-1), dtype=np.int64)
-    written = np.arange(1, len(read) + 1, dtype=np.int64)
-    left = read < read[-1]  # an input byte is still to be read
-    return max(0, int((written - read)[left].max(initial=0)))
+    grows = [axis for axis, (n, m) in enumerate(zip(in_shape, out_shape, strict=True)) if n < m]
+    runs = (grows[-1] if grows else 0) + 1  # axes down to that of the runs
+    length = math.prod(in_shape[runs - 1 :])
+    steps = [math.prod(out_shape[axis + 1 :]) for axis in range(runs)]
+    first = np.zeros((1,) * runs, dtype=np.int64)
+    for axis, (step, skipped) in enumerate(zip(steps, before, strict=False)):
+        count = in_shape[axis] if axis < runs - 1 else 1
+        shape = [count if other == axis else 1 for other in range(runs)]
+        first = first + ((np.arange(count) + skipped) * step).reshape(shape)
+    ends = first.reshape(-1) + length
+    return distance(ends, np.arange(len(ends), dtype=np.int64) * length, block=1)
 
 
 def _first_taps(geometry: Window, axis: int, size: int, out: int) -> npt.NDArray[np.int64]:
