@@ -32,9 +32,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.front_yardsticks import MODEL, YARDSTICKS
 from isthmus.errors import IsthmusError
 from isthmus.interpreters import open_tflite
 from isthmus_gen.front import plan_front
+from isthmus_gen.front.build import shape_text
+from isthmus_gen.front.figures import layer_figures
 from isthmus_gen.targets import load_target
 from isthmus_gen.verify import FrontCost, compiler_names, front_cost
 
@@ -55,7 +58,7 @@ class Row:
 
     Flash is ``code_bytes`` and ``constant_bytes`` (weights, tables, the structs of layers). RAM is
     the arena; ``arena_bound_bytes`` is what no plan of these layers can go below. ``layers`` are
-    the instructions of each layer, ``layer_macs`` its multiply-accumulates.
+    the instructions of each layer, in the order of ``Results.models[model]``.
     """
 
     model: str
@@ -69,14 +72,32 @@ class Row:
     arena_bytes: int
     arena_bound_bytes: int
     stack_bytes: int
-    operators: list[str]
-    layer_macs: list[int]
     layers: list[int]
 
     @property
     def key(self) -> tuple[str, str, str]:
         """What names the row; the compiler without its version."""
         return self.model, self.core, "zig" if self.compiler.startswith("zig") else "gcc"
+
+
+@dataclass(frozen=True)
+class LayerFacts:
+    """What is the same on every core: operator, output shape without batch, sizes in bytes."""
+
+    operator: str
+    shape: str
+    macs: int
+    constant_bytes: int
+    alive_bytes: int
+    scratch_bytes: int
+
+
+@dataclass(frozen=True)
+class Results:
+    """What is kept: the layers of every network, and one row for each measurement."""
+
+    models: dict[str, list[LayerFacts]]
+    rows: list[Row]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -100,19 +121,22 @@ def main(arguments: list[str] | None = None) -> int:
     models = options.model or MODELS
     cores = options.core or CORES
     partial = bool(options.model or options.core or options.compiler)
+    kept = options.out / "results" / "front_cost.json"
+    if options.check and not kept.is_file():
+        parser.error(f"{kept} is not there: run without --check first")
     try:
         if options.layers:
             return print_layers(models, cores, options.compiler or ("gcc",), options.emulator)
         if partial and not (options.check or options.json):
             parser.error("a part of the figures is only for --layers, --check or --json")
-        found = []
+        rows = []
         for row in measure(models, cores, options.compiler or COMPILERS):
             print(" ".join(row.key), row.instructions, file=sys.stderr)
-            found.append(row)
+            rows.append(row)
+        found = Results({model: facts(model) for model in models}, rows)
     except IsthmusError as error:
         print(error, file=sys.stderr)
         return 2
-    kept = options.out / "results" / "front_cost.json"
     changed: list[str] = []
     if options.check:
         changed = changes(load_results(kept), found)
@@ -120,7 +144,10 @@ def main(arguments: list[str] | None = None) -> int:
     elif not partial:
         write_results(found, options.out)
     if options.json:
-        print(json.dumps({"rows": [asdict(row) for row in found], "changed": changed}, indent=1))
+        made = {"engine": "isthmus", **as_json(found), "changed": changed}
+        yardsticks = [asdict(yardstick) for yardstick in YARDSTICKS]
+        made["yardsticks_recorded_earlier"] = {"model": MODEL, "rows": yardsticks}
+        print(json.dumps(made, indent=1))
     return 1 if changed else 0
 
 
@@ -141,6 +168,21 @@ def subject(path: Path) -> tuple[bytes, npt.NDArray[np.int8], npt.NDArray[np.int
     oracle = open_tflite(tflite, engine="tflm")
     outputs = [oracle.run(x[np.newaxis])[0].reshape(-1) for x in inputs]
     return tflite, inputs, np.array(outputs, dtype=np.int8)
+
+
+def facts(model: str) -> list[LayerFacts]:
+    """The layers of a network as the plan has them."""
+    return [
+        LayerFacts(
+            layer.operator,
+            shape_text(layer.shape),
+            layer.macs,
+            layer.constant_bytes,
+            layer.alive_bytes,
+            layer.scratch_bytes,
+        )
+        for layer in layer_figures(plan_front(subject(model_path(model))[0]))
+    ]
 
 
 def cost_of(
@@ -191,8 +233,6 @@ def row_of(model: str, core: str, cost: FrontCost) -> Row:
         arena_bytes=cost.arena_bytes,
         arena_bound_bytes=cost.arena_bound_bytes,
         stack_bytes=cost.stack_bytes,
-        operators=[layer.plan.operator for layer in cost.layers],
-        layer_macs=[layer.plan.macs for layer in cost.layers],
         layers=[layer.instructions or 0 for layer in cost.layers],
     )
 
@@ -217,11 +257,11 @@ def print_layers(
     return 1 if bad else 0
 
 
-def changes(kept: Sequence[Row], found: Sequence[Row]) -> list[str]:
+def changes(kept: Results, found: Results) -> list[str]:
     """The figures of ``found`` that differ from ``kept`` by more than 1 %, one line each."""
-    by_key = {row.key: row for row in kept}
+    by_key = {row.key: row for row in kept.rows}
     out = []
-    for row in found:
+    for row in found.rows:
         before = by_key.get(row.key)
         name = " ".join(row.key)
         if before is None:
@@ -232,23 +272,53 @@ def changes(kept: Sequence[Row], found: Sequence[Row]) -> list[str]:
             if not isinstance(new, int | float) or abs(new - old) <= TOLERANCE * abs(old):
                 continue
             out.append(f"{name}: {field.name} was {old}, is {new}")
+    for model, layers in found.models.items():
+        if layers != kept.models.get(model):
+            out.append(f"{model}: its layers are planned differently")
     return out
 
 
-def load_results(path: Path) -> list[Row]:
-    """The rows that a results file holds."""
+def as_json(results: Results) -> dict[str, Any]:
+    """The results as one JSON object; layers and rows are lists under their columns."""
+    return {
+        "layer_columns": [field.name for field in fields(LayerFacts)],
+        "models": {k: [list(asdict(x).values()) for x in v] for k, v in results.models.items()},
+        "columns": [field.name for field in fields(Row)],
+        "rows": [list(asdict(row).values()) for row in results.rows],
+    }
+
+
+def load_results(path: Path) -> Results:
+    """What a results file holds. Raises OSError where it is not there."""
     found: dict[str, Any] = json.loads(path.read_text(encoding="ascii"))
-    return [Row(**dict(zip(found["columns"], values, strict=True))) for values in found["rows"]]
+    layer_names, names = found["layer_columns"], found["columns"]
+    return Results(
+        models={
+            model: [LayerFacts(**dict(zip(layer_names, x, strict=True))) for x in layers]
+            for model, layers in found["models"].items()
+        },
+        rows=[Row(**dict(zip(names, values, strict=True))) for values in found["rows"]],
+    )
 
 
-def write_results(rows: Sequence[Row], out: Path) -> None:
+def write_results(results: Results, out: Path) -> None:
     """results/front_cost.json and the section of RESULTS.md, which is made from that file."""
     from benchmarks.front_cost_text import section
     from benchmarks.sections import write_section
 
-    lines = [json.dumps(list(asdict(row).values())) for row in rows]
-    columns = json.dumps([field.name for field in fields(Row)])
-    text = f'{{\n"columns": {columns},\n"rows": [\n' + ",\n".join(lines) + "\n]\n}\n"
+    made = as_json(results)
+    models = [
+        f"{json.dumps(model)}: [\n" + ",\n".join(map(json.dumps, layers)) + "\n]"
+        for model, layers in made["models"].items()
+    ]
+    text = (
+        f'{{\n"layer_columns": {json.dumps(made["layer_columns"])},\n'
+        + '"models": {\n'
+        + ",\n".join(models)
+        + f'\n}},\n"columns": {json.dumps(made["columns"])},\n"rows": [\n'
+        + ",\n".join(map(json.dumps, made["rows"]))
+        + "\n]\n}\n"
+    )
     file = out / "results" / "front_cost.json"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(text, encoding="ascii")

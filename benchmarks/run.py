@@ -26,6 +26,7 @@ BENCHMARKS = {
     "paper_tables": "the tables of the published method",
     "rate_accuracy": "accuracy against bits per element",
     "firmware_cost": "instructions, flash, RAM and stack",
+    "front_cost": "the front half alone, by layer, beside other engines",
 }
 
 

@@ -132,7 +132,9 @@ class Workshop:
                 place = f"{self._short(match['file'])}:{match['line']}"
                 return BuildError(place, match["text"], remedy=f"compiled with {self.tools.label}")
         lines = [line for line in messages.splitlines() if line.strip()]
-        text = next((line for line in lines if "error" in line), lines[0] if lines else "failed")
+        # the linker's own last line says nothing but that it failed
+        telling = [line for line in lines if "undefined" in line] or lines
+        text = next((line for line in telling if "error" in line), (telling or ["failed"])[0])
         if "overflowed" in messages or "will not fit" in messages:
             text = next(line for line in lines if "overflowed" in line or "will not fit" in line)
             return BuildError(
