@@ -24,9 +24,10 @@ if TYPE_CHECKING:
     from isthmus_gen.models import Cut
     from isthmus_gen.pipeline import Generated
     from isthmus_gen.progress import Progress
+    from isthmus_gen.support import CutSupport
     from isthmus_gen.verify import TargetResult
 
-__all__ = ["cuts", "evaluate", "generate", "verify"]
+__all__ = ["cut_support", "cuts", "evaluate", "generate", "verify"]
 
 
 def cuts(model: str | Path) -> list[Cut]:
@@ -34,6 +35,18 @@ def cuts(model: str | Path) -> list[Cut]:
     from isthmus_gen.models import load_model
 
     return load_model(model).cuts()
+
+
+def cut_support(model: str | Path, *, progress: Progress | None = None) -> dict[str, CutSupport]:
+    """By the name of each legal cut: which operators of its front half generated C lacks.
+
+    A float network is converted to int8 for it, which takes seconds.
+    """
+    from isthmus_gen.models import load_model
+    from isthmus_gen.progress import no_progress
+    from isthmus_gen.support import cut_support as run
+
+    return run(load_model(model), progress=progress or no_progress)
 
 
 def generate(*, progress: Progress | None = None, **options: Any) -> Generated:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,14 +22,13 @@ from isthmus.interpreters import (
 from isthmus.profile import TensorSpec
 from isthmus_gen.calibrate import TensorStatistics
 from isthmus_gen.front import FrontPlan, plan_front
-from isthmus_gen.models import Cut, Halves, LoadedModel
+from isthmus_gen.models import Cut, Halves
 from isthmus_gen.models.base import FLOAT_REMEDY
 from isthmus_gen.options import GenerateOptions
 
-__all__ = ["as_elements", "choose_front", "nearest_working_cut", "tensor_spec", "with_own_back"]
+__all__ = ["as_elements", "choose_front", "tensor_spec", "with_own_back"]
 
 _INT16_MAX = 32767
-_TRIED_INPUTS = 8
 
 
 def choose_front(
@@ -72,30 +71,6 @@ def _advice(name: str | None, halves: Halves) -> str:
     if floats:
         return f"no earlier cut works; {floats.removeprefix('or ')}"
     return "no earlier cut works; replace that operator"
-
-
-def nearest_working_cut(
-    model: LoadedModel,
-    cut: Cut,
-    representative: Sequence[npt.NDArray[np.float32]],
-    rounding: str,
-) -> str | None:
-    """The nearest legal cut before ``cut`` whose int8 front half can be written in C.
-
-    Found by trying, so it takes about a second a cut: for the error's message alone.
-    """
-    cuts = model.cuts()
-    earlier = [found for found in cuts[: cuts.index(cut)] if found.legal]
-    for candidate in reversed(earlier):
-        front = model.split(candidate, representative[:_TRIED_INPUTS]).front_int8
-        if front is None:
-            continue
-        try:
-            plan_front(front, rounding=rounding)
-        except ModelOperatorError:
-            continue
-        return candidate.name
-    return None
 
 
 def tensor_spec(

@@ -22,7 +22,6 @@ from isthmus_gen.codec_design import RungDesign, design_rungs, slice_rows_of
 from isthmus_gen.cutting import (
     as_elements,
     choose_front,
-    nearest_working_cut,
     tensor_spec,
     with_own_back,
 )
@@ -35,6 +34,7 @@ from isthmus_gen.golden import run_golden
 from isthmus_gen.models import Cut, Halves, LoadedModel, load_model, resolve_cut
 from isthmus_gen.options import GenerateOptions
 from isthmus_gen.progress import Progress, no_progress
+from isthmus_gen.support import nearest_working_cut
 from isthmus_gen.targets import TARGET_FILE, Target, load_target, target_source
 from isthmus_gen.vectors import make_vectors
 

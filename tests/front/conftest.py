@@ -156,6 +156,40 @@ def new_model() -> type[ModelBuilder]:
     return ModelBuilder
 
 
+@pytest.fixture(scope="session")
+def add_float_ends() -> Callable[[bytes], bytes]:
+    """A full-int8 model with a QUANTIZE before and a DEQUANTIZE after it, as converters write."""
+
+    def wrap(content: bytes) -> bytes:
+        s = load_schema()
+        model = s.ModelT.InitFromPackedBuf(content, 0)
+        graph = model.subgraphs[0]
+        model.signatureDefs = None
+        for name, inner in (("QUANTIZE", graph.inputs[0]), ("DEQUANTIZE", graph.outputs[0])):
+            code = s.OperatorCodeT()
+            code.builtinCode = code.deprecatedBuiltinCode = getattr(s.BuiltinOperator, name)
+            code.version = 2
+            model.operatorCodes.append(code)
+            outer, made = s.TensorT(), s.OperatorT()
+            outer.shape, outer.type = graph.tensors[inner].shape, s.TensorType.FLOAT32
+            outer.name, outer.buffer = f"float_{name.lower()}", 0
+            graph.tensors.append(outer)
+            made.opcodeIndex = len(model.operatorCodes) - 1
+            ends = [int(inner), len(graph.tensors) - 1]
+            first = name == "QUANTIZE"
+            made.outputs, made.inputs = ([ends[0]], [ends[1]]) if first else ([ends[1]], [ends[0]])
+            graph.operators.insert(0 if first else len(graph.operators), made)
+            if first:
+                graph.inputs = [ends[1]]
+            else:
+                graph.outputs = [ends[1]]
+        builder = flatbuffers.Builder(1024)
+        builder.Finish(model.Pack(builder), b"TFL3")
+        return bytes(builder.Output())
+
+    return wrap
+
+
 Run = Callable[[bytes, np.ndarray], np.ndarray]
 
 

@@ -26,9 +26,9 @@ def test_unknown_operator_is_named_with_the_nearest_cut(new_model: Any) -> None:
     with pytest.raises(ModelOperatorError) as caught:
         plan_front(tflite)
     assert caught.value.path == "model.operators[1] ELU"
-    assert caught.value.what == "the operator ELU is not supported"
+    assert caught.value.what == "the operator ELU is not supported (it computes 'tensor_2')"
     assert "CONV_2D" in caught.value.allowed
-    assert "the nearest earlier cut is 'block/out'" in caught.value.remedy
+    assert "the nearest legal cut is 'block/out'" in caught.value.remedy
     assert [e.path for e in unsupported_operators(tflite)] == ["model.operators[1] ELU"]
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
 from isthmus.cli.console import Output, progress_bar, table
+
+if TYPE_CHECKING:
+    from isthmus_gen.support import CutSupport
 
 __all__ = ["register", "show_report"]
 
@@ -24,18 +27,32 @@ def register(app: typer.Typer) -> None:
 
 def cuts(
     model: Annotated[Path, typer.Argument(help=".keras, .h5, SavedModel folder or .tflite.")],
+    operators: Annotated[
+        bool,
+        typer.Option(
+            "--operators",
+            help="Say for each legal cut which operators of its front half generated C lacks. A "
+            "float network is converted to int8 for it (seconds); int8 .tflite files tell always.",
+        ),
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """List every tensor of a network: can it be cut there, and if not, why not.
 
     \b
     Example:
-        isthmus cuts resnet8.keras
+        isthmus cuts resnet8.keras --operators
     """
     from isthmus_gen.models import load_model
+    from isthmus_gen.support import cut_support
 
     loaded = load_model(model)
     rows = loaded.cuts()
+    support: dict[str, CutSupport] = {}
+    looked = operators or loaded.kind == "tflite_int8"
+    if looked:
+        with progress_bar() as progress:
+            support = cut_support(loaded, progress=progress)
     # Where a dimension is open, sizes are not known and costs cannot be counted.
     is_open = any(-1 in cut.shape for cut in rows)
     data = {
@@ -55,6 +72,7 @@ def cuts(
                 "crossing_tensors": cut.crossing,
                 "legal": cut.legal,
                 "reason": cut.reason,
+                **_support_data(support.get(cut.name)),
             }
             for cut in rows
         ],
@@ -63,7 +81,8 @@ def cuts(
     def show(console: Console) -> None:
         columns = [
             ("cut", "left"), ("shape", "right"), ("bytes", "right"), ("MACs before", "right"),
-            ("share", "right"), ("live", "right"), ("legal", "left"),
+            ("share", "right"), ("live", "right"),
+            *([("C", "left")] if looked else []), ("legal", "left"),
         ]  # fmt: skip
         cells = [
             (
@@ -73,6 +92,7 @@ def cuts(
                 "?" if is_open else f"{cut.macs_before:,}",
                 "?" if is_open else f"{cut.macs_before / max(1, cut.macs_total):.0%}",
                 str(cut.crossing),
+                *([str(support.get(cut.name, "-"))] if looked else []),
                 "yes" if cut.legal else f"no: {cut.reason}",
             )
             for cut in rows
@@ -80,6 +100,20 @@ def cuts(
         console.print(table("", columns, cells))
 
     Output(json).result(data, show)
+
+
+def _support_data(support: CutSupport | None) -> dict[str, Any]:
+    """What generated C lacks, for JSON; null where nobody looked or the cut is not legal."""
+    if support is None:
+        return {"generated_c": None, "unsupported": None, "no_int8": None}
+    return {
+        "generated_c": support.generated,
+        "unsupported": [
+            {"operator": found.operator, "count": found.count, "why": found.why}
+            for found in support.operators
+        ],
+        "no_int8": support.reason or None,
+    }
 
 
 def _sizes(shape: tuple[int, ...]) -> list[int | None]:

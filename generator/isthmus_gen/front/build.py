@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 
 import numpy as np
 
-from isthmus.errors import ModelOperatorError, OptionError
+from isthmus.errors import ModelError, ModelOperatorError, OptionError
+from isthmus_gen.front.ends import absorb_ends, check_ends, check_order
 from isthmus_gen.front.flatbuffer import Graph, Operator, Tensor, read_graph
 from isthmus_gen.front.layers import Layer
 from isthmus_gen.front.operators import OPERATORS, Request
 from isthmus_gen.front.plan import Arena, plan_arena
+from isthmus_gen.models.flatbuffer import parse
+from isthmus_gen.models.flatbuffer import read_graph as read_network
+from isthmus_gen.models.graph import list_cuts
 
 __all__ = ["ROUNDINGS", "FrontPlan", "plan_front", "unsupported_operators"]
 
@@ -108,9 +113,10 @@ class FrontPlan:
 def _lower(graph: Graph, operator: Operator, rounding: str) -> tuple[Layer, ...]:
     row = OPERATORS.get(operator.name)
     if row is None:
+        made = "".join(f" (it computes {graph.tensors[i].name!r})" for i in operator.outputs[:1])
         raise ModelOperatorError(
             operator.path,
-            f"the operator {operator.name} is not supported",
+            f"the operator {operator.name} is not supported{made}",
             allowed=", ".join(OPERATORS),
             remedy="cut the network before this operator",
         )
@@ -123,7 +129,7 @@ def unsupported_operators(tflite: bytes) -> tuple[ModelOperatorError, ...]:
 
     Raises ModelLoadError if the bytes are not a ``.tflite`` file.
     """
-    graph = read_graph(tflite)
+    graph = absorb_ends(read_graph(tflite))
     found: list[ModelOperatorError] = []
     for operator in graph.operators:
         try:
@@ -133,82 +139,59 @@ def unsupported_operators(tflite: bytes) -> tuple[ModelOperatorError, ...]:
     return tuple(found)
 
 
-def _last_cut_before(graph: Graph, place: int) -> str:
-    """Name of the last int8 tensor that alone crosses from the operators before ``place``."""
-    for position in range(place, 0, -1):
-        written = {t for op in graph.operators[:position] for t in op.outputs}
-        written.update(graph.inputs)
-        read = {t for op in graph.operators[position:] for t in op.inputs}
-        crossing = written & (read | set(graph.outputs))
-        if len(crossing) == 1:
-            tensor = graph.tensors[crossing.pop()]
-            if tensor.dtype == "INT8" and tensor.index not in graph.inputs:
-                return tensor.name
+def _last_cut_before(tflite: bytes, graph: Graph, place: int) -> str:
+    """Name of the last legal cut whose front half has operators before ``place`` alone.
+
+    It is the name that ``isthmus cuts`` prints; empty where there is none.
+    """
+    with contextlib.suppress(ModelError):
+        network = read_network(parse(tflite, "model"), "model")
+        places = {t: op.place for op in graph.operators for t in op.outputs}
+        for cut in reversed(list_cuts(network)):
+            made = [t for p in network.front(cut.index) for t in network.operators[p].outputs]
+            if cut.legal and cut.index in places and all(places.get(t, 0) < place for t in made):
+                return cut.name
     return ""
 
 
-def _check_ends(graph: Graph) -> None:
-    for role, indices in (("inputs", graph.inputs), ("outputs", graph.outputs)):
-        if len(indices) != 1:
-            raise ModelOperatorError(
-                f"model.{role}", f"{len(indices)} tensors", allowed="one", remedy="cut elsewhere"
-            )
-        tensor = graph.tensors[indices[0]]
-        if tensor.dtype != "INT8" or tensor.scales.size != 1:
-            raise ModelOperatorError(
-                f"model.{role}",
-                f"{tensor.name!r} is {tensor.dtype.lower()}",
-                allowed="int8 with one scale",
-                remedy="convert with inference_input_type and inference_output_type int8",
-            )
-        if len(tensor.shape) < 2 or tensor.shape[0] != 1 or any(n < 1 for n in tensor.shape):
-            raise ModelOperatorError(
-                f"model.{role}",
-                f"{tensor.name!r} has the shape {tensor.shape}",
-                allowed="a fixed shape with batch 1",
-                remedy="convert with batch_shape=(1, ...)",
-            )
-
-
-def _check_order(graph: Graph) -> None:
-    """Every tensor read must be the input, a constant, or written before."""
-    known = set(graph.inputs)
-    for operator in graph.operators:
-        for index in operator.inputs:
-            if index >= 0 and index not in known and graph.tensors[index].data is None:
-                name = graph.tensors[index].name
-                raise ModelOperatorError(operator.path, f"its input {name!r} is never written")
-        known.update(operator.outputs)
-    if graph.outputs[0] not in known:
-        raise ModelOperatorError("model.outputs", "the output is never written")
+def _refusal(
+    error: ModelOperatorError, operator: Operator, tflite: bytes, graph: Graph
+) -> ModelOperatorError:
+    """``error`` with the last cut before its operator."""
+    cut = _last_cut_before(tflite, graph, operator.place)
+    return ModelOperatorError(
+        error.path,
+        error.what,
+        allowed=error.allowed,
+        remedy=error.remedy + (f" (the nearest legal cut is {cut!r})" if cut else ""),
+    )
 
 
 def plan_front(tflite: bytes, *, rounding: str = "tflm") -> FrontPlan:
     """Plans the front half in ``tflite`` (full int8, batch 1, one input, one output).
 
+    A QUANTIZE of a float32 or uint8 input and a DEQUANTIZE of the output are left to the caller:
+    the planned front half takes and gives the int8 tensors inside of them.
     ``rounding`` names the rounding profile: ``tflm`` rounds twice everywhere, ``litert`` once in
     FULLY_CONNECTED. Raises ModelLoadError, ModelOperatorError (with the operator's name, its place
     and the last cut before it) or OptionError.
     """
     if rounding not in ROUNDINGS:
         raise OptionError("rounding", repr(rounding), allowed=", ".join(ROUNDINGS))
-    graph = read_graph(tflite)
+    whole = read_graph(tflite)
+    graph = absorb_ends(whole)
     layers: list[Layer] = []
     for operator in graph.operators:
         try:
             layers.extend(_lower(graph, operator, rounding))
         except ModelOperatorError as error:
-            cut = _last_cut_before(graph, operator.place)
-            raise ModelOperatorError(
-                error.path,
-                error.what,
-                allowed=error.allowed,
-                remedy=error.remedy + (f" (the nearest earlier cut is {cut!r})" if cut else ""),
-            ) from error
-    _check_ends(graph)
-    _check_order(graph)
+            raise _refusal(error, operator, tflite, graph) from error
+    check_ends(graph)
+    check_order(graph)
     files = sorted({name for layer in layers for name in layer.files})
+    # TensorFlow Lite Micro runs the file as it is, its converting ends included.
     methods = {OPERATORS[op.name].resolver for op in graph.operators}
+    methods |= {f"Add{op.name.title()}" for op in whole.operators if op not in graph.operators}
     return FrontPlan(
         tflite=bytes(tflite),
         rounding=rounding,

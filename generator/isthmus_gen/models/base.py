@@ -108,6 +108,15 @@ class LoadedModel(ABC):
         DataNotFiniteError, ModelOperatorError (an operator that cannot be made int8).
         """
 
+    @abstractmethod
+    def front_int8(
+        self, cut: Cut | str, representative: Iterable[npt.NDArray[Any]]
+    ) -> tuple[bytes | None, str]:
+        """The int8 front half of ``split`` alone, or None and why there is none.
+
+        Raises as ``split`` does, but looks for no other cut where an operator is refused.
+        """
+
     def _find(self, cut: Cut | str) -> Cut:
         return resolve_cut(self, cut) if isinstance(cut, str) else cut
 

@@ -79,10 +79,21 @@ def text(name: bytes | str | None) -> str:
 def read_graph(model: Any, where: str) -> Graph:
     """The main graph. Operators on constants alone count as constants.
 
-    Raises ModelLoadError for several inputs or outputs.
+    Raises ModelLoadError for several inputs or outputs, and where the file contradicts itself.
     """
+    try:
+        graph = _read_graph(model, where)
+    except (ValueError, TypeError, IndexError, AttributeError, KeyError) as error:
+        raise ModelLoadError(where, f"damaged flatbuffer: {error}", remedy=_REMEDY) from error
+    if graph.output not in graph.tensors:
+        raise ModelLoadError(where, "its output does not depend on its input", remedy=_REMEDY)
+    return graph
+
+
+def _read_graph(model: Any, where: str) -> Graph:
     subgraph = model.subgraphs[0]
-    for what, indices in (("input", subgraph.inputs), ("output", subgraph.outputs)):
+    for what, found in (("input", subgraph.inputs), ("output", subgraph.outputs)):
+        indices = _or_empty(found)
         if len(indices) != 1:
             raise ModelLoadError(
                 where, f"{len(indices)} {what}s", remedy=f"export the network with one {what}"

@@ -107,6 +107,13 @@ class KerasFileModel(LoadedModel):
             return Halves(front_int8, front_float, keras_bytes(back), ".keras", notes)
         return Halves(front_int8, front_float, content, notes=notes)
 
+    def front_int8(
+        self, cut: Cut | str, representative: Iterable[npt.NDArray[Any]]
+    ) -> tuple[bytes | None, str]:
+        place = self._legal(cut)
+        inputs = check_representative(representative, self.input_shape)
+        return self._quantised(place, self._front(place, None), inputs)
+
     def _front(self, cut: Cut, inputs: list[Floats] | None) -> bytes:
         return keras_to_tflite(
             self.part(self.graph.input, cut.index, 1, "front"),

@@ -83,30 +83,50 @@ class FlatbufferModel(LoadedModel):
         int8: bool = True,
     ) -> Halves:
         place = self._legal(cut)
-        name = place.name
         back = write_part(self.content, [place.index], [self.graph.output])
         if self.kind == "tflite_int8":
-            start, notes = self._int8_input(place)
-            front = write_part(self.content, [start], [place.index], fix_batch=True)
+            front, notes = self._int8_part(place)
             return Halves(front, None, back, notes=notes)
-        front = write_part(self.content, [self.graph.input], [place.index], fix_batch=True)
-        hybrid = self._hybrid_weights()
+        floats = self._float_part(place)
         if not int8:
-            return Halves(None, front, back, notes=(hybrid,) if hybrid else ())
+            note = self._hybrid_weights()
+            return Halves(None, floats, back, notes=(note,) if note else ())
+        made, note = self._quantised(place, floats, representative)
+        return Halves(made, floats, back, notes=(note,) if note else ())
+
+    def front_int8(
+        self, cut: Cut | str, representative: Iterable[npt.NDArray[Any]]
+    ) -> tuple[bytes | None, str]:
+        place = self._legal(cut)
+        if self.kind == "tflite_int8":
+            return self._int8_part(place)[0], ""
+        return self._quantised(place, self._float_part(place), representative)
+
+    def _int8_part(self, cut: Cut) -> tuple[bytes, tuple[str, ...]]:
+        start, notes = self._int8_input(cut)
+        return write_part(self.content, [start], [cut.index], fix_batch=True), notes
+
+    def _float_part(self, cut: Cut) -> bytes:
+        return write_part(self.content, [self.graph.input], [cut.index], fix_batch=True)
+
+    def _quantised(
+        self, cut: Cut, front: bytes, representative: Iterable[npt.NDArray[Any]] | None
+    ) -> tuple[bytes | None, str]:
+        """The int8 form of a float front half, or None and why there is none."""
+        hybrid = self._hybrid_weights()
         if hybrid or representative is None:
-            return Halves(None, front, back, notes=(hybrid or NO_REPRESENTATIVE,))
+            return None, hybrid or NO_REPRESENTATIVE
         inputs = check_representative(representative, self.input_shape)
-        start_name = self.graph.tensors[self.graph.input].name
         obstacle = int8_obstacle(front)
         if obstacle:
-            return Halves(None, front, back, notes=(obstacle,))
+            return None, obstacle
+        start = self.graph.tensors[self.graph.input].name
         try:
-            made = quantize_tflite(front, inputs, input_name=start_name, output_name=name)
+            return quantize_tflite(front, inputs, input_name=start, output_name=cut.name), ""
         except ModelOperatorError as error:
             raise ModelOperatorError(
-                "cut", f"{name!r}: {error.what}", remedy=f"cut earlier, {FLOAT_REMEDY}"
+                "cut", f"{cut.name!r}: {error.what}", remedy=f"cut earlier, {FLOAT_REMEDY}"
             ) from error
-        return Halves(made, front, back)
 
     def _int8_input(self, cut: Cut) -> tuple[int, tuple[str, ...]]:
         """The tensor at which the int8 front starts: the input, or what a QUANTIZE makes of it."""
