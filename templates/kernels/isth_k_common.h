@@ -13,6 +13,31 @@
 
 #define ISTH_KERNEL_ABI 1
 
+/* The tier: which instructions the kernels may use. All tiers give the same bytes. Define
+ * ISTH_K_PORTABLE to keep to C, or ISTH_K_EMULATE_DSP to run the DSP tier's code on any processor.
+ */
+#if defined(ISTH_K_PORTABLE)
+#define ISTH_K_TIER "portable"
+#elif defined(ISTH_K_EMULATE_DSP)
+#define ISTH_K_TIER "dsp"
+#define ISTH_K_DSP 1
+#elif defined(__ARM_FEATURE_MVE) && defined(__GNUC__)
+#define ISTH_K_TIER "mve"
+#define ISTH_K_MVE 1
+#define ISTH_K_DSP 1
+#elif defined(__aarch64__) && defined(__ARM_NEON) && defined(__GNUC__)
+#define ISTH_K_TIER "neon"
+#define ISTH_K_NEON 1
+#elif defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && defined(__GNUC__)
+#define ISTH_K_TIER "dsp"
+#define ISTH_K_DSP 1
+#elif defined(__ARM_ARCH_6M__) && defined(__GNUC__)
+#define ISTH_K_TIER "thumb-1"
+#define ISTH_K_THUMB1 1
+#else
+#define ISTH_K_TIER "portable"
+#endif
+
 #if defined(__GNUC__)
 #define ISTH_K_INLINE static inline __attribute__((always_inline))
 #define ISTH_K_ALIGNED(bytes) __attribute__((aligned(bytes)))
@@ -37,6 +62,20 @@ typedef struct isth_k_channel {
     int32_t shift;      /* power of two, negative: to the right */
 } isth_k_channel;
 
+/* One filter of a layer with weights, as the generator prepares it for the fast kernels. */
+typedef struct isth_k_filter {
+    int32_t folded;     /* bias - input_zero * (sum of the filter's weights), modulo 2^32 */
+    int32_t multiplier; /* Q0.31 */
+    int32_t right;      /* power of two, positive: to the right */
+    int32_t offset;     /* (output_zero << right) + (half of 1 << right); 0 in general mode */
+} isth_k_filter;
+
+/* How a layer's accumulators become int8. The generator chooses the first that is exact: */
+#define ISTH_K_RELU 0 /* as FAST, and nothing below the zero point is kept: ties need no care */
+#define ISTH_K_FAST 1 /* 1 <= right <= 20, |accumulator| < 2^30, no clamp but that of int8 */
+#define ISTH_K_GENERAL 2
+#define ISTH_K_SINGLE 3 /* GENERAL with one rounding, halves up: LiteRT's FULLY_CONNECTED */
+
 /* Where results go: zero point and clamp of the output tensor. */
 typedef struct isth_k_output {
     int32_t zero;
@@ -52,6 +91,16 @@ ISTH_K_INLINE int32_t isth_k_signed(uint32_t bits) {
 /* acc + x * w */
 ISTH_K_INLINE uint32_t isth_k_mac(uint32_t acc, int32_t x, int32_t w) {
     return acc + (uint32_t)(x * w);
+}
+
+/* value / 2^exponent, rounded down; exponent 0..31. The usual compilers shift copies of the sign
+ * in, and say so; where one does not, the complement is shifted. */
+ISTH_K_INLINE int32_t isth_k_shift_down(int32_t value, uint32_t exponent) {
+#if (-3 >> 1) == -2
+    return value >> exponent;
+#else
+    return value < 0 ? ~(~value >> exponent) : value >> exponent;
+#endif
 }
 
 /* Rounded high half of twice the product; b is never INT32_MIN. The bias of 2^62 keeps the shifted
@@ -108,6 +157,75 @@ ISTH_K_INLINE int8_t isth_k_finish(uint32_t acc, const isth_k_channel *channel,
                                    const isth_k_output *output) {
     return isth_k_clamp(isth_k_scale(isth_k_signed(acc), channel->multiplier, channel->shift),
                         output);
+}
+
+/* Clamps to int8; one instruction where the processor has it. */
+ISTH_K_INLINE int32_t isth_k_saturate(int32_t value) {
+    if (value < INT8_MIN) {
+        value = INT8_MIN;
+    }
+    return value > INT8_MAX ? INT8_MAX : value;
+}
+
+/* (2 * a * b + 2^31) / 2^32, rounded down, for |a| < 2^30. */
+ISTH_K_INLINE int32_t isth_k_fast_multiply(int32_t a, int32_t b) {
+#if defined(ISTH_K_DSP) && defined(__arm__)
+    int32_t high;
+
+    __asm__("smmulr %0, %1, %2" : "=r"(high) : "r"(isth_k_signed((uint32_t)a << 1)), "r"(b));
+    return high;
+#else
+    return isth_k_high_multiply(a, b);
+#endif
+}
+
+/* The same, added to sum. */
+ISTH_K_INLINE int32_t isth_k_fast_multiply_add(int32_t a, int32_t b, int32_t sum) {
+#if defined(ISTH_K_DSP) && defined(__arm__)
+    int32_t high;
+
+    __asm__("smmlar %0, %1, %2, %3"
+            : "=r"(high)
+            : "r"(isth_k_signed((uint32_t)a << 1)), "r"(b), "r"(sum));
+    return high;
+#else
+    return isth_k_high_multiply(a, b) + sum;
+#endif
+}
+
+/* FAST and RELU: value is a rounded product, (value - (value < 0) + half) >> right rounds it with
+ * halves away from zero. Negative values end below the zero point, where RELU clamps them all. */
+ISTH_K_INLINE int8_t isth_k_finish_fast(uint32_t acc, const isth_k_filter *filter, int relu) {
+    int32_t value;
+
+    if (relu) {
+        value = isth_k_fast_multiply_add(isth_k_signed(acc), filter->multiplier, filter->offset);
+    } else {
+        value = isth_k_fast_multiply(isth_k_signed(acc), filter->multiplier);
+        value += isth_k_shift_down(value, 31) + filter->offset;
+    }
+    return (int8_t)isth_k_saturate(isth_k_shift_down(value, (uint32_t)filter->right));
+}
+
+/* value * multiplier / 2^right with one rounding, halves up; right -30..31. */
+ISTH_K_INLINE int32_t isth_k_scale_once(int32_t value, int32_t multiplier, int32_t right) {
+    const uint32_t shift = (uint32_t)(31 + right);
+    const int64_t sum = (int64_t)value * multiplier + (INT64_C(1) << (shift - 1));
+    /* |sum| is below 2^63: a product of at most 2^62 and half of at most 2^62 shifted */
+    const int64_t result = sum < 0 ? ~(~sum >> shift) : sum >> shift;
+
+    return (int32_t)result;
+}
+
+/* GENERAL and SINGLE. */
+ISTH_K_INLINE int8_t isth_k_finish_any(uint32_t acc, const isth_k_filter *filter,
+                                       const isth_k_output *output, int single) {
+    const int32_t value = isth_k_signed(acc);
+
+    if (single) {
+        return isth_k_clamp(isth_k_scale_once(value, filter->multiplier, filter->right), output);
+    }
+    return isth_k_clamp(isth_k_scale(value, filter->multiplier, -filter->right), output);
 }
 
 /* The taps [*first, *end) of a window that fall inside [0, size). */

@@ -2,12 +2,10 @@
 #ifndef ISTH_K_CONV_2D_H
 #define ISTH_K_CONV_2D_H
 
-#include "isth_k_common.h"
+#include "isth_k_matmul.h"
 
 typedef struct isth_k_conv_2d_layer {
-    const int8_t *weights;          /* [out_c][kernel_h][kernel_w][in_c / groups] */
-    const isth_k_channel *channels; /* [out_c] */
-    isth_k_output output;
+    isth_k_filters filters; /* of the first group; the others lie behind it */
     int32_t input_zero;
     int32_t in_h;
     int32_t in_w;
@@ -26,7 +24,12 @@ typedef struct isth_k_conv_2d_layer {
     int32_t groups;
 } isth_k_conv_2d_layer;
 
-/* x: [in_h][in_w][in_c], y: [out_h][out_w][out_c]; they do not overlap. */
-void isth_k_conv_2d(const isth_k_conv_2d_layer *layer, const int8_t *x, int8_t *y);
+/* x: [in_h][in_w][in_c], y: [out_h][out_w][out_c]; y may overlap the part of x that no later
+ * position needs. scratch: see isth_k_gather.h. */
+void isth_k_conv_2d(const isth_k_conv_2d_layer *layer, const int8_t *x, int8_t *y, int8_t *scratch);
+
+/* The output rows [first_row, first_row + rows) alone; y is where the first of them goes. */
+void isth_k_conv_2d_rows(const isth_k_conv_2d_layer *layer, const int8_t *x, int8_t *y,
+                         int8_t *scratch, int32_t first_row, int32_t rows);
 
 #endif

@@ -5,9 +5,11 @@
 #include "isth_k_common.h"
 
 typedef struct isth_k_depthwise_layer {
-    const int8_t *weights;          /* [kernel_h][kernel_w][out_c] */
-    const isth_k_channel *channels; /* [out_c] */
+    /* [out_c][kernel_h][kernel_w]; where kernel_w is 3, each row a, b, c is written a, b, b, c */
+    const int8_t *weights;
+    const isth_k_filter *filters; /* [out_c] */
     isth_k_output output;
+    int32_t mode; /* ISTH_K_RELU ... */
     int32_t input_zero;
     int32_t in_h;
     int32_t in_w;
@@ -24,9 +26,18 @@ typedef struct isth_k_depthwise_layer {
     int32_t dilation_w;
     int32_t pad_top;
     int32_t pad_left;
+    int32_t plane_w; /* columns that the kernel touches, made even */
 } isth_k_depthwise_layer;
 
-/* x: [in_h][in_w][in_c], y: [out_h][out_w][out_c]; they do not overlap. */
-void isth_k_depthwise(const isth_k_depthwise_layer *layer, const int8_t *x, int8_t *y);
+/* x: [in_h][in_w][in_c], y: [out_h][out_w][out_c]. With a multiplier of 1 and no more output than
+ * input y may be x itself; else they do not overlap. scratch: one channel with its padding, two
+ * bytes an element, plane_w columns, on a 4-byte boundary; or kernel_h padded rows of all channels
+ * where that is more. */
+void isth_k_depthwise(const isth_k_depthwise_layer *layer, const int8_t *x, int8_t *y,
+                      int8_t *scratch);
+
+/* The output rows [first_row, first_row + rows) alone; y is where the first of them goes. */
+void isth_k_depthwise_rows(const isth_k_depthwise_layer *layer, const int8_t *x, int8_t *y,
+                           int8_t *scratch, int32_t first_row, int32_t rows);
 
 #endif

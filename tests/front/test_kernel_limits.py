@@ -44,32 +44,40 @@ static void *heap(const void *from, size_t size)
 }
 int main(void)
 {
-    static const int8_t w[COUNT * 9] = {1, 2, 3, 4, 5, 6, 7, 8, 9};
+    /* [pairs][3 groups][2][4]: filter 0 is 1 to 9, the others are zero. */
+    static const int8_t w[PAIRS * 24] = {1, 2, 3, 4, 0, 0, 0, 0, 5, 6, 7, 8, 0, 0, 0, 0, 9};
     static const int8_t x[16] = {1, -2, 3, -4, 5, -6, 7, -8, 9, -10, 11, -12, 13, -14, 15, -16};
-    isth_k_channel channels[COUNT];
+    isth_k_filter filters[2 * PAIRS];
     static isth_k_conv_2d_layer layer;
     int8_t *given = heap(x, sizeof x);
     int8_t *y = malloc(16 * COUNT);
+    int8_t *scratch = malloc(20 * 3);
     int i;
-    for (i = 0; i < COUNT; i++) {
-        channels[i].bias = channels[i].folded = i;
-        channels[i].multiplier = 1 << 30;
-        channels[i].shift = 1;
+    for (i = 0; i < 2 * PAIRS; i++) {
+        filters[i].folded = i;
+        filters[i].multiplier = 1 << 30;
+        filters[i].right = -1;
+        filters[i].offset = 0;
     }
-    layer.weights = heap(w, sizeof w);
-    layer.channels = heap(channels, sizeof channels);
-    layer.output.minimum = -128;
-    layer.output.maximum = 127;
+    layer.filters.weights = heap(w, sizeof w);
+    layer.filters.filters = heap(filters, sizeof filters);
+    layer.filters.output.minimum = -128;
+    layer.filters.output.maximum = 127;
+    layer.filters.mode = ISTH_K_GENERAL;
+    layer.filters.count = COUNT;
+    layer.filters.inputs = 9;
+    layer.filters.groups = 3;
     layer.in_h = layer.in_w = layer.out_h = layer.out_w = 4;
     layer.in_c = layer.groups = layer.stride_h = layer.stride_w = 1;
     layer.dilation_h = layer.dilation_w = layer.pad_top = layer.pad_left = 1;
     layer.kernel_h = layer.kernel_w = 3;
     layer.out_c = COUNT;
-    isth_k_conv_2d(&layer, given, y);
+    isth_k_conv_2d(&layer, given, y, scratch);
     for (i = 0; i < 16 * COUNT; i++) {
         printf("%d\\n", y[i]);
     }
     free(given);
+    free(scratch);
     free(y);
     return 0;
 }
@@ -107,7 +115,8 @@ def test_clamp_takes_every_int32(program: Callable[[str, list[str], str], list[i
 def test_odd_filters_and_padded_rows(
     count: int, program: Callable[[str, list[str], str], list[int]]
 ) -> None:
-    words = [f"-DCOUNT={count}", str(kernel_root() / "isth_k_conv_2d.c")]
+    sources = [str(kernel_root() / f"isth_k_{name}.c") for name in ("conv_2d", "matmul")]
+    words = [f"-DCOUNT={count}", f"-DPAIRS={(count + 1) // 2}", *sources]
     found = np.array(program(BLOCK_C, words, "")).reshape(4, 4, count)
     x = np.zeros((6, 6), dtype=np.int64)
     x[1:5, 1:5] = np.arange(1, 17).reshape(4, 4) * np.resize([1, -1], 16).reshape(4, 4)

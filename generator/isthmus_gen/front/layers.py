@@ -44,7 +44,7 @@ class Ref:
 class Struct:
     """A nested struct of a layer's parameters, or a C array of integers (``values`` alone)."""
 
-    values: tuple[int, ...]
+    values: tuple[int | Ref | Struct, ...]
 
 
 Value = int | Ref | Struct

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from isthmus_gen.front.build import FrontPlan, shape_text
 from isthmus_gen.front.layers import Array, Layer, Ref, Struct, Value
+from isthmus_gen.front.rows import RowCall
 from isthmus_gen.resources import kernel_root
 
 if TYPE_CHECKING:
@@ -109,7 +111,7 @@ def _value(prefix: str, value: Value) -> str:
     if isinstance(value, Ref):
         return f"{prefix}_{value.suffix}"
     if isinstance(value, Struct):
-        return "{" + ", ".join(c_integer(v) for v in value.values) + "}"
+        return "{" + ", ".join(_value(prefix, v) for v in value.values) + "}"
     return c_integer(value)
 
 
@@ -117,22 +119,48 @@ def _offset(plan: FrontPlan, tensor: int) -> int:
     return plan.arena.tensors[tensor].offset
 
 
+def _argument(plan: FrontPlan, prefix: str, value: int | Ref, step: int) -> str:
+    """An input, in flash or in the arena; ``step`` bytes further for each row."""
+    start = (
+        f"{prefix}_{value.suffix}" if isinstance(value, Ref) else f"base + {_offset(plan, value)}"
+    )
+    return f"{start} + at * {step}" if step else start
+
+
+def _row_call(plan: FrontPlan, index: int) -> RowCall | None:
+    """How layer ``index`` runs where it does so row by row; inputs of one row do not move."""
+    if plan.stream is None or index < plan.stream.first:
+        return None
+    call = plan.stream.calls[index - plan.stream.first]
+    made = {layer.output for layer in plan.layers[plan.stream.first :]}
+    inputs = plan.layers[index].inputs
+    steps = (0 if i in made else step for i, step in zip(inputs, call.steps, strict=True))
+    return replace(call, steps=tuple(steps))
+
+
 def _call(plan: FrontPlan, index: int, layer: Layer) -> dict[str, Any]:
     prefix = _prefix(index, layer)
     tensor = plan.graph.tensors[layer.output]
+    by_row = _row_call(plan, index)
+    steps = by_row.steps if by_row is not None else (0,) * len(layer.inputs)
+    params = by_row.params if by_row is not None and by_row.params is not None else layer.params
     arguments = [
-        f"{prefix}_{i.suffix}" if isinstance(i, Ref) else f"base + {_offset(plan, i)}"
-        for i in layer.inputs
+        _argument(plan, prefix, i, step) for i, step in zip(layer.inputs, steps, strict=True)
     ]
     arguments.append(f"base + {_offset(plan, layer.output)}")
     if layer.scratch_bytes:
         arguments.append(f"base + {plan.arena.scratch[index].offset}")
+    if by_row is not None and by_row.params is None:
+        arguments += ["(int32_t)row", "1"]
     return {
+        "number": index,
+        "by_row": by_row is not None,
+        "moves": any(steps),
         "view": layer.view,
-        "kernel": layer.kernel,
+        "kernel": layer.kernel if by_row is None else by_row.kernel,
         "ctype": layer.ctype,
         "params": f"{prefix}_layer",
-        "fields": [(name, _value(prefix, value)) for name, value in layer.params],
+        "fields": [(name, _value(prefix, value)) for name, value in params],
         "arrays": [_array(prefix, array) for array in layer.arrays],
         "arguments": arguments,
         "operator": c_comment(layer.operator),
@@ -142,7 +170,20 @@ def _call(plan: FrontPlan, index: int, layer: Layer) -> dict[str, Any]:
     }
 
 
+def _stream(plan: FrontPlan, calls: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Numbers of a front half whose last layers run by rows."""
+    if plan.stream is None:
+        return None
+    return {
+        "rows": plan.stream.rows,
+        "row_bytes": plan.stream.row_bytes,
+        "begins": any(not (call["by_row"] or call["view"]) for call in calls),
+        "moves": any(call["moves"] for call in calls),
+    }
+
+
 def _context(plan: FrontPlan, banner: str, abi: int) -> dict[str, Any]:
+    calls = [_call(plan, index, layer) for index, layer in enumerate(plan.layers)]
     return {
         "banner": [c_comment(line) for line in banner.splitlines()],
         "abi": abi,
@@ -162,10 +203,11 @@ def _context(plan: FrontPlan, banner: str, abi: int) -> dict[str, Any]:
         "macs": plan.macs,
         "constant_bytes": plan.constant_bytes,
         "headers": sorted(
-            {name for name in plan.kernel_files if name.endswith(".h") and "block" not in name}
+            {name for name in plan.kernel_files if name.endswith(".h") and "_matmul_" not in name}
             | {"isth_k_common.h"}
         ),
-        "calls": [_call(plan, index, layer) for index, layer in enumerate(plan.layers)],
+        "calls": calls,
+        "stream": _stream(plan, calls),
         "tflm_methods": plan.tflm_methods,
         "tflite_bytes": len(plan.tflite),
         "tflite_lines": _wrapped(f"0x{byte:02x}" for byte in plan.tflite),
@@ -199,6 +241,7 @@ def render_front(
 ) -> dict[str, bytes]:
     """Every file of the front half by name; names under ``tflm/`` are for TFLM users alone.
 
+    They are left out where TensorFlow Lite Micro lacks an operator of the model.
     The others belong into one include folder. ``banner`` (version, profile digest, target, how to
     regenerate) is put as a comment at the top; ``abi`` is the ISTH_ABI the tree is made for. The
     same plan and banner give the same bytes.
@@ -208,6 +251,7 @@ def render_front(
     files = {
         name: chosen.get_template(template).render(context).encode("ascii")
         for name, template in _TEMPLATES.items()
+        if plan.tflm_methods or not name.startswith("tflm/")
     }
     names = {*plan.kernel_files, "isth_k_common.h"}
     files.update({name: (kernel_root() / name).read_bytes() for name in sorted(names)})

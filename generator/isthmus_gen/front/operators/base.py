@@ -109,6 +109,18 @@ class Request:
             raise self.refuse(f"the {role} is not a constant of type {dtype.lower()}")
         return found.data
 
+    def integers(self, position: int, role: str) -> list[int]:
+        """Input ``position``, a constant of int32 or int64, as a list."""
+        found = self.optional_input(position)
+        dtype = "INT64" if found is not None and found.dtype == "INT64" else "INT32"
+        return [int(value) for value in self.constant(position, dtype, role).reshape(-1)]
+
+    def integers(self, position: int, role: str) -> list[int]:
+        """Input ``position``, a constant of int32 or int64, as a list."""
+        found = self.optional_input(position)
+        dtype = "INT64" if found is not None and found.dtype == "INT64" else "INT32"
+        return [int(value) for value in self.constant(position, dtype, role).reshape(-1)]
+
     def multiplier(self, real: float) -> tuple[int, int]:
         """``real`` as a Q0.31 number and a power of two that 32-bit kernels can shift by."""
         if not 0 <= real < 1 << 30:
@@ -138,8 +150,12 @@ class Request:
 
     def output_struct(self, output: Tensor) -> Struct:
         """``isth_k_output`` of the operator's output."""
+        return Struct(self.output_values(output))
+
+    def output_values(self, output: Tensor) -> tuple[int, int, int]:
+        """Zero point, smallest and largest level of the operator's output."""
         low, high = self.activation(output)
-        return Struct((output.zero_point, low, high))
+        return output.zero_point, low, high
 
     def bias(self, position: int, channels: int) -> npt.NDArray[np.int64]:
         """The int32 bias, or zeros where the operator has none; int64 [channels]."""
@@ -170,7 +186,8 @@ class OperatorRow:
 
     ``lower`` checks the operator and returns its layer, or several that run one after the other
     (SPLIT: one a result; CONCATENATION: one an input), or raises ModelOperatorError; ``resolver``
-    is the method that registers it with TensorFlow Lite Micro's op resolver.
+    is the method that registers it with TensorFlow Lite Micro's op resolver, empty where it has
+    none.
     """
 
     name: str

@@ -7,14 +7,32 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from isthmus_gen.front.filters import FilterTable, filter_table, paired_weights
 from isthmus_gen.front.flatbuffer import Tensor
-from isthmus_gen.front.layers import Array, Layer, Ref, Value, channel_array, weight_array
+from isthmus_gen.front.layers import (
+    Array,
+    Layer,
+    Ref,
+    Struct,
+    Value,
+    weight_array,
+)
 from isthmus_gen.front.operators.base import Request, Window, window
-from isthmus_gen.front.quantize import wrap_int32
 
 __all__ = ["lower_conv", "lower_dense", "lower_depthwise"]
 
-_BLOCK = ("isth_k_common.h", "isth_k_block.h")
+_MATMUL = (
+    "isth_k_common.h",
+    "isth_k_dsp.h",
+    "isth_k_gather.h",
+    "isth_k_matmul.h",
+    "isth_k_matmul.c",
+    "isth_k_matmul_dsp.h",
+    "isth_k_matmul_mve.h",
+    "isth_k_matmul_neon.h",
+    "isth_k_matmul_portable.h",
+    "isth_k_matmul_thumb1.h",
+)
 
 
 def _weights(request: Request, rank: int) -> tuple[Tensor, npt.NDArray[np.int8]]:
@@ -23,17 +41,6 @@ def _weights(request: Request, rank: int) -> tuple[Tensor, npt.NDArray[np.int8]]
     if tensor is None or data.ndim != rank:
         raise request.refuse(f"the weights have {data.ndim} axes", allowed=str(rank))
     return tensor, data
-
-
-def _fold(
-    bias: npt.NDArray[np.int64], weights: npt.NDArray[np.int8], zero: int
-) -> npt.NDArray[np.int64]:
-    """``bias - zero * sum(weights)`` modulo 2**32; ``weights`` is [channels, taps]."""
-    sums = weights.astype(np.int64).sum(axis=1)
-    return np.array(
-        [wrap_int32(int(b) - zero * int(s)) for b, s in zip(bias, sums, strict=True)],
-        dtype=np.int64,
-    )
 
 
 def _multipliers(
@@ -63,6 +70,32 @@ def _window_fields(x: Tensor, geometry: Window) -> tuple[tuple[str, Value], ...]
     )
 
 
+def _matmul(
+    weights: npt.NDArray[np.int8],
+    table: FilterTable,
+    *,
+    groups: int = 1,
+) -> tuple[tuple[Array, Array], Struct]:
+    """Arrays and ``isth_k_filters``; ``weights`` is [filters, inputs]."""
+    count, inputs = weights.shape[0] // groups, weights.shape[1]
+    arrays = (
+        Array("weights", "int8_t", paired_weights(weights, groups), 1),
+        Array("filters", "isth_k_filter", table.rows(groups), 16),
+    )
+    fields = Struct(
+        (
+            Ref("weights"),
+            Ref("filters"),
+            Struct(table.output),
+            table.mode,
+            count,
+            inputs,
+            -(-inputs // 4),
+        )
+    )
+    return arrays, fields
+
+
 def lower_conv(request: Request) -> Layer:
     """CONV_2D; a 1x1 kernel without padding gets the kernel without borders."""
     x, y = request.input(), request.output()
@@ -73,18 +106,16 @@ def lower_conv(request: Request) -> Layer:
     positions = geometry.out_size[0] * geometry.out_size[1]
     if channels != out_c or in_c % filter_c or out_c % (in_c // filter_c):
         raise request.refuse(f"weights of shape {weights.shape} for {in_c} to {out_c} channels")
-    bias = request.bias(2, out_c)
-    scales = request.filter_scales(tensor, out_c, 0)
-    folded = _fold(bias, weights.reshape(out_c, -1), x.zero_point)
-    arrays = (
-        weight_array(weights),
-        channel_array(bias, folded, _multipliers(request, x, scales, y)),
+    groups = in_c // filter_c
+    table = filter_table(
+        request.bias(2, out_c),
+        weights.reshape(out_c, -1),
+        x.zero_point,
+        _multipliers(request, x, request.filter_scales(tensor, out_c, 0), y),
+        request.output_values(y),
     )
-    head: tuple[tuple[str, Value], ...] = (
-        ("weights", Ref("weights")),
-        ("channels", Ref("channels")),
-        ("output", request.output_struct(y)),
-    )
+    arrays, filters = _matmul(weights.reshape(out_c, -1), table, groups=groups)
+    fours = -(-kernel_h * kernel_w * filter_c // 4)
     common: dict[str, Any] = {
         "operator": request.operator.name,
         "place": request.operator.place,
@@ -92,33 +123,32 @@ def lower_conv(request: Request) -> Layer:
         "output": y.index,
         "arrays": arrays,
         "macs": positions * out_c * kernel_h * kernel_w * filter_c,
+        # isth_k_gather.h: two columns of int16, and one of bytes where they do not come in fours
+        "scratch_bytes": (20 if filter_c % 4 else 16) * fours,
     }
-    if kernel_h == kernel_w == 1 and filter_c == in_c:
+    if kernel_h == kernel_w == 1 and groups == 1:
         (_, in_w), (stride_h, stride_w) = geometry.in_size, geometry.stride
-        flat = stride_h == stride_w == 1
         return Layer(
             kernel="isth_k_conv_1x1",
-            files=(*_BLOCK, "isth_k_conv_1x1.h", "isth_k_conv_1x1.c"),
+            files=(*_MATMUL, "isth_k_conv_1x1.h", "isth_k_conv_1x1.c"),
             ctype="isth_k_conv_1x1_layer",
             params=(
-                *head,
-                ("rows", 1 if flat else geometry.out_size[0]),
-                ("columns", positions if flat else geometry.out_size[1]),
+                ("filters", filters),
+                ("rows", geometry.out_size[0]),
+                ("columns", geometry.out_size[1]),
                 ("x_row", stride_h * in_w * in_c),
                 ("x_column", stride_w * in_c),
-                ("in_c", in_c),
-                ("out_c", out_c),
             ),
             **common,
         )
     return Layer(
         kernel="isth_k_conv_2d",
-        files=(*_BLOCK, "isth_k_conv_2d.h", "isth_k_conv_2d.c"),
+        files=(*_MATMUL, "isth_k_conv_2d.h", "isth_k_conv_2d.c"),
         ctype="isth_k_conv_2d_layer",
         params=(
-            *head,
+            ("filters", filters),
             *_window_fields(x, geometry),
-            ("groups", in_c // filter_c),
+            ("groups", groups),
         ),
         **common,
     )
@@ -134,30 +164,52 @@ def lower_depthwise(request: Request) -> Layer:
     positions = geometry.out_size[0] * geometry.out_size[1]
     if one != 1 or channels != out_c or out_c % in_c:
         raise request.refuse(f"weights of shape {weights.shape} for {in_c} to {out_c} channels")
-    bias = request.bias(2, out_c)
-    scales = request.filter_scales(tensor, out_c, 3)
-    folded = _fold(bias, weights.reshape(-1, out_c).T, x.zero_point)
+    by_channel = weights.reshape(-1, out_c).T
+    table = filter_table(
+        request.bias(2, out_c),
+        by_channel,
+        x.zero_point,
+        _multipliers(request, x, request.filter_scales(tensor, out_c, 3), y),
+        request.output_values(y),
+    )
+    multiplier = out_c // in_c
+    rows, columns = (
+        (geometry.out_size[axis] - 1) * geometry.stride[axis]
+        + (geometry.kernel[axis] - 1) * geometry.dilation[axis]
+        + 1
+        for axis in (0, 1)
+    )
+    plane_w = columns + columns % 2
     return Layer(
         operator=request.operator.name,
         place=request.operator.place,
         inputs=(x.index,),
         output=y.index,
         kernel="isth_k_depthwise",
-        files=("isth_k_common.h", "isth_k_depthwise.h", "isth_k_depthwise.c"),
+        files=("isth_k_common.h", "isth_k_dsp.h", "isth_k_depthwise.h", "isth_k_depthwise.c"),
         ctype="isth_k_depthwise_layer",
         params=(
             ("weights", Ref("weights")),
-            ("channels", Ref("channels")),
-            ("output", request.output_struct(y)),
+            ("filters", Ref("filters")),
+            ("output", Struct(table.output)),
+            ("mode", table.mode),
             *_window_fields(x, geometry),
-            ("multiplier", out_c // in_c),
+            ("multiplier", multiplier),
+            ("plane_w", plane_w),
         ),
         arrays=(
-            weight_array(weights),
-            channel_array(bias, folded, _multipliers(request, x, scales, y)),
+            weight_array(_by_rows(by_channel.reshape(out_c, kernel_h, kernel_w))),
+            Array("filters", "isth_k_filter", table.rows(), 16),
         ),
         macs=positions * out_c * kernel_h * kernel_w,
+        in_place=(x.index,) if multiplier == 1 else (),
+        scratch_bytes=max(2 * rows * plane_w, kernel_h * columns * in_c),
     )
+
+
+def _by_rows(weights: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:
+    """Weights [channels, rows, columns] in isth_k_depthwise.h's order: rows of 3 written as 4."""
+    return weights[:, :, [0, 1, 1, 2]] if weights.shape[2] == 3 else weights
 
 
 def lower_dense(request: Request) -> Layer:
@@ -169,7 +221,6 @@ def lower_dense(request: Request) -> Layer:
         raise request.refuse("shuffled weights", allowed="the default format")
     if x.elements % in_c or y.elements != x.elements // in_c * out_c:
         raise request.refuse(f"weights of shape {weights.shape} for {x.elements} input elements")
-    bias = request.bias(2, out_c)
     scales = request.filter_scales(tensor, out_c, 0)
     if tensor.scales.size == 1:
         # GetQuantizedConvolutionMultipler multiplies the two scales in float32.
@@ -177,27 +228,24 @@ def lower_dense(request: Request) -> Layer:
         multipliers = [request.multiplier(product / float(y.scale))] * out_c
     else:
         multipliers = _multipliers(request, x, scales, y)
-    arrays: tuple[Array, ...] = (
-        weight_array(weights),
-        channel_array(bias, _fold(bias, weights, x.zero_point), multipliers),
+    table = filter_table(
+        request.bias(2, out_c),
+        weights,
+        x.zero_point,
+        multipliers,
+        request.output_values(y),
+        single_rounding=request.rounding == "litert",
     )
+    arrays, filters = _matmul(weights, table)
     return Layer(
         operator=request.operator.name,
         place=request.operator.place,
         inputs=(x.index,),
         output=y.index,
         kernel="isth_k_dense",
-        files=("isth_k_common.h", "isth_k_dense.h", "isth_k_dense.c"),
+        files=(*_MATMUL, "isth_k_dense.h", "isth_k_dense.c"),
         ctype="isth_k_dense_layer",
-        params=(
-            ("weights", Ref("weights")),
-            ("channels", Ref("channels")),
-            ("output", request.output_struct(y)),
-            ("rows", x.elements // in_c),
-            ("in_c", in_c),
-            ("out_c", out_c),
-            ("single_rounding", 1 if request.rounding == "litert" else 0),
-        ),
+        params=(("filters", filters), ("rows", x.elements // in_c)),
         arrays=arrays,
         macs=y.elements * in_c,
     )

@@ -1,0 +1,84 @@
+/* Isthmus kernels: the columns of isth_k_matmul.h, filled. */
+#ifndef ISTH_K_GATHER_H
+#define ISTH_K_GATHER_H
+
+#include "isth_k_dsp.h"
+#include "isth_k_matmul.h"
+
+/* The scratch of a layer with groups of four inputs, and more for their bytes where they do not
+ * come in fours: the generator plans 16 * groups + (inputs % 4 ? 4 * groups : 0) bytes. */
+
+#if defined(ISTH_K_DIRECT)
+/* Column slot (0 or 1) in scratch. */
+ISTH_K_INLINE isth_k_number *isth_k_column(int8_t *scratch, int32_t groups, int32_t slot) {
+    return scratch + (ptrdiff_t)slot * 4 * groups;
+}
+#else
+ISTH_K_INLINE isth_k_number *isth_k_column(int8_t *scratch, int32_t groups, int32_t slot) {
+    (void)groups;
+    return (isth_k_number *)(void *)scratch + 4 * slot;
+}
+
+/* groups times four bytes from a 4-byte boundary become inputs of a column; returns where the next
+ * ones go. */
+ISTH_K_INLINE isth_k_number *isth_k_put(isth_k_number *to, const int8_t *from, int32_t groups) {
+    int32_t left;
+
+    for (left = groups; left > 0; left--) {
+#if defined(ISTH_K_DSP)
+        const uint32_t word = isth_k_word(from);
+        const uint32_t pairs[2] = {isth_k_even(word), isth_k_odd(word)};
+
+        __builtin_memcpy(to, pairs, sizeof pairs);
+#elif defined(__GNUC__)
+        __builtin_memcpy(__builtin_assume_aligned(to, 4), __builtin_assume_aligned(from, 4), 4);
+#else
+        to[0] = from[0];
+        to[1] = from[1];
+        to[2] = from[2];
+        to[3] = from[3];
+#endif
+        from += 4;
+        to += 8;
+    }
+    return to;
+}
+
+/* groups times four equal inputs. */
+ISTH_K_INLINE isth_k_number *isth_k_put_same(isth_k_number *to, int32_t value, int32_t groups) {
+    int32_t left;
+
+    for (left = groups; left > 0; left--) {
+        to[0] = (isth_k_number)value;
+        to[1] = (isth_k_number)value;
+        to[2] = (isth_k_number)value;
+        to[3] = (isth_k_number)value;
+        to += 8;
+    }
+    return to;
+}
+#endif
+
+/* count bytes, side by side; returns where the next ones go. */
+ISTH_K_INLINE int8_t *isth_k_copy(int8_t *to, const int8_t *from, int32_t count) {
+#if defined(ISTH_K_DSP)
+    for (; count >= 4; count -= 4) {
+        __builtin_memcpy(to, from, 4);
+        to += 4;
+        from += 4;
+    }
+#endif
+    for (; count > 0; count--) {
+        *to++ = *from++;
+    }
+    return to;
+}
+
+ISTH_K_INLINE int8_t *isth_k_copy_same(int8_t *to, int32_t value, int32_t count) {
+    for (; count > 0; count--) {
+        *to++ = (int8_t)value;
+    }
+    return to;
+}
+
+#endif
