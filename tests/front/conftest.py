@@ -36,12 +36,15 @@ SANITIZE = ["-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 VERSIONS = {
     "CONV_2D": 5,
     "DEPTHWISE_CONV_2D": 3,
+    "DEPTH_TO_SPACE": 1,
+    "EXPAND_DIMS": 1,
     "FULLY_CONNECTED": 5,
     "HARD_SWISH": 1,
     "PRELU": 1,
     "RELU_0_TO_1": 1,
     "RELU_N1_TO_1": 1,
     "RESHAPE": 1,
+    "SQUEEZE": 1,
 }
 
 # Reads inputs until the end, writes outputs; the arena is one heap block of exactly its size.

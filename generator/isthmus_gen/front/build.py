@@ -28,7 +28,7 @@ class FrontPlan:
 
     Shapes are without the batch axis. ``scratch`` memory is part of the arena. ``kernel_files`` are
     names in ``templates/kernels``; ``tflm_methods`` the op resolver calls TensorFlow Lite Micro
-    needs for the same model, ``tflite`` the model itself.
+    needs for the same model (none where it lacks an operator), ``tflite`` the model itself.
     """
 
     tflite: bytes
@@ -199,7 +199,7 @@ def plan_front(tflite: bytes, *, rounding: str = "tflm") -> FrontPlan:
         layers=tuple(layers),
         arena=plan_arena(graph, layers),
         kernel_files=tuple(files),
-        tflm_methods=tuple(sorted(methods)),
+        tflm_methods=() if "" in methods else tuple(sorted(methods)),
     )
 
 

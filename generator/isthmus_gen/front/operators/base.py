@@ -115,12 +115,6 @@ class Request:
         dtype = "INT64" if found is not None and found.dtype == "INT64" else "INT32"
         return [int(value) for value in self.constant(position, dtype, role).reshape(-1)]
 
-    def integers(self, position: int, role: str) -> list[int]:
-        """Input ``position``, a constant of int32 or int64, as a list."""
-        found = self.optional_input(position)
-        dtype = "INT64" if found is not None and found.dtype == "INT64" else "INT32"
-        return [int(value) for value in self.constant(position, dtype, role).reshape(-1)]
-
     def multiplier(self, real: float) -> tuple[int, int]:
         """``real`` as a Q0.31 number and a power of two that 32-bit kernels can shift by."""
         if not 0 <= real < 1 << 30:

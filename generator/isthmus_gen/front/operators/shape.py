@@ -1,11 +1,13 @@
-"""RESHAPE, PAD, MEAN, the pools and SOFTMAX."""
+"""RESHAPE and its like, PAD, MEAN, REDUCE_MAX, the pools and SOFTMAX."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from isthmus_gen.front.flatbuffer import Tensor
 from isthmus_gen.front.layers import Array, Layer, Ref, Struct
 from isthmus_gen.front.operators.base import Request, window
+from isthmus_gen.front.overlap import pad_distance, window_distance
 from isthmus_gen.front.quantize import INT8_MAX, INT8_MIN, exponential_table, mean_multiplier
 
 __all__ = [
@@ -13,17 +15,19 @@ __all__ = [
     "lower_max_pool",
     "lower_mean",
     "lower_pad",
+    "lower_reduce_max",
     "lower_reshape",
     "lower_softmax",
 ]
 
 _SOFTMAX_DEPTH_MAX = 4095
+_PAD_AXES = 4
 _MEAN_MAX = (1 << 23) - 1
 """Elements whose sum fits int32: zero points and values add up to 128 each, partial sums too."""
 
 
 def lower_reshape(request: Request) -> Layer:
-    """RESHAPE: the output is the input's memory under another shape."""
+    """RESHAPE, SQUEEZE, EXPAND_DIMS: the output is the input's memory under another shape."""
     x, y = request.input(), request.output()
     if x.elements != y.elements:
         raise request.refuse(f"shapes {x.shape} and {y.shape}", allowed="equal element counts")
@@ -37,52 +41,92 @@ def lower_reshape(request: Request) -> Layer:
     )
 
 
+def _merged_padding(
+    shape: tuple[int, ...], before: list[int], after: list[int]
+) -> list[tuple[int, int, int]]:
+    """(input, output, before) of each axis that is left when unpadded ones join the one before.
+
+    >>> _merged_padding((1, 4, 5, 3), [0, 1, 2, 0], [0, 1, 2, 0])
+    [(4, 6, 1), (15, 27, 6)]
+    """
+    axes: list[tuple[int, int, int]] = []
+    for size, first, last in zip(shape, before, after, strict=True):
+        if axes and first == last == 0:
+            wide, out, start = axes.pop()
+            axes.append((wide * size, out * size, start * size))
+        elif size + first + last > 1:
+            axes.append((size, first + size + last, first))
+    return axes
+
+
 def lower_pad(request: Request) -> Layer:
-    """PAD with the zero point, up to four axes."""
+    """PAD with the zero point, PADV2 with a constant."""
     x, y = request.input(), request.output()
     request.same_quantisation(x, y)
-    amounts = request.constant(1, "INT32", "padding")
-    rank = len(x.shape)
-    if rank > 4 or amounts.shape != (rank, 2) or np.any(amounts < 0):
-        raise request.refuse(f"paddings of shape {amounts.shape} for {rank} axes")
-    expected = tuple(n + int(p[0]) + int(p[1]) for n, p in zip(x.shape, amounts, strict=True))
+    rank, amounts = len(x.shape), request.integers(1, "padding")
+    before, after = amounts[::2], amounts[1::2]
+    if len(amounts) != 2 * rank or min(amounts, default=0) < 0:
+        raise request.refuse(f"paddings {amounts} for {rank} axes")
+    expected = tuple(sum(n) for n in zip(x.shape, before, after, strict=True))
     if expected != y.shape:
         raise request.refuse(f"the output has the shape {y.shape}", allowed=str(expected))
-    lead = (1,) * (4 - rank)
+    value = y.zero_point
+    if request.operator.name == "PADV2":
+        request.same_quantisation(request.int8(request.optional_input(2), "value"), y)
+        value = int(request.constant(2, "INT8", "value").reshape(-1)[0])
+    axes = _merged_padding(x.shape, before, after)
+    if len(axes) > _PAD_AXES:
+        raise request.refuse(f"{len(axes)} padded axes", allowed=f"up to {_PAD_AXES}")
+    axes = [(1, 1, 0)] * (_PAD_AXES - len(axes)) + axes
+    small, wide, start = (tuple(n[i] for n in axes) for i in range(3))
     return Layer(
         operator=request.operator.name,
         place=request.operator.place,
         inputs=(x.index,),
         output=y.index,
         kernel="isth_k_pad",
-        files=("isth_k_common.h", "isth_k_pad.h", "isth_k_pad.c"),
+        files=("isth_k_common.h", "isth_k_run.h", "isth_k_pad.h", "isth_k_pad.c"),
         ctype="isth_k_pad_layer",
         params=(
-            ("value", y.zero_point),
-            ("in", Struct(lead + x.shape)),
-            ("out", Struct(lead + y.shape)),
-            ("before", Struct((0,) * (4 - rank) + tuple(int(p[0]) for p in amounts))),
+            ("value", value),
+            ("in", Struct(small)),
+            ("out", Struct(wide)),
+            ("before", Struct(start)),
         ),
+        overlap=((x.index, pad_distance(small, wide, start)),),
     )
 
 
-def lower_mean(request: Request) -> Layer:
-    """MEAN over axes that are neighbours, kept or dropped."""
-    x, y = request.input(), request.output()
-    rank = len(x.shape)
-    raw = request.constant(1, "INT32", "list of axes").reshape(-1)
-    axes = sorted({int(a) % rank for a in raw if -rank <= int(a) < rank})
-    if not axes or len(axes) > raw.size or axes != list(range(axes[0], axes[-1] + 1)):
-        raise request.refuse(f"axes {[int(a) for a in raw]}", allowed="neighbouring axes")
-    outer = int(np.prod(x.shape[: axes[0]], dtype=np.int64))
-    reduced = int(np.prod(x.shape[axes[0] : axes[-1] + 1], dtype=np.int64))
-    inner = int(np.prod(x.shape[axes[-1] + 1 :], dtype=np.int64))
+def _reduction(request: Request, x: Tensor, y: Tensor) -> tuple[int, int, int, int]:
+    """The input as (outer, reduced, inner, tail); the second and the last are reduced."""
+    rank, raw = len(x.shape), request.integers(1, "list of axes")
+    if not raw or any(not -rank <= a < rank for a in raw):
+        raise request.refuse(f"axes {raw}", allowed=f"{-rank} to {rank - 1}, at least one")
+    gone = {a % rank for a in raw}
+    groups: list[tuple[bool, int]] = [(False, 1)]
+    for axis, size in enumerate(x.shape):
+        if size > 1 and groups[-1][0] == (axis in gone):
+            groups[-1] = (groups[-1][0], groups[-1][1] * size)
+        elif size > 1:
+            groups.append((axis in gone, size))
+    sizes = [size for _, size in groups] + [1] * (4 - len(groups))
+    outer, reduced, inner, tail = sizes[:4]
+    if len(sizes) > 4:
+        raise request.refuse(f"axes {raw} of {x.shape}", allowed="one or two groups of neighbours")
     if y.elements != outer * inner:
         raise request.refuse(f"shapes {x.shape} and {y.shape}", allowed=f"{outer * inner} elements")
-    if reduced > _MEAN_MAX:
-        raise request.refuse(f"the mean of {reduced} elements", allowed=f"up to {_MEAN_MAX}")
+    return outer, reduced, inner, tail
+
+
+def lower_mean(request: Request) -> Layer:
+    """MEAN over one or two groups of neighbouring axes, kept or dropped."""
+    x, y = request.input(), request.output()
+    outer, reduced, inner, tail = _reduction(request, x, y)
+    count = reduced * tail
+    if count > _MEAN_MAX:
+        raise request.refuse(f"the mean of {count} elements", allowed=f"up to {_MEAN_MAX}")
     ratio = request.multiplier(float(x.scale) / float(y.scale))
-    multiplier, shift = mean_multiplier(*ratio, reduced)
+    multiplier, shift = mean_multiplier(*ratio, count)
     return Layer(
         operator=request.operator.name,
         place=request.operator.place,
@@ -96,10 +140,28 @@ def lower_mean(request: Request) -> Layer:
             ("outer", outer),
             ("reduced", reduced),
             ("inner", inner),
-            ("zero_sum", x.zero_point * reduced),
+            ("tail", tail),
+            ("zero_sum", x.zero_point * count),
             ("multiplier", multiplier),
             ("shift", shift),
         ),
+    )
+
+
+def lower_reduce_max(request: Request) -> Layer:
+    """REDUCE_MAX over one or two groups of neighbouring axes, kept or dropped."""
+    x, y = request.input(), request.output()
+    request.same_quantisation(x, y)
+    sizes = _reduction(request, x, y)
+    return Layer(
+        operator=request.operator.name,
+        place=request.operator.place,
+        inputs=(x.index,),
+        output=y.index,
+        kernel="isth_k_reduce_max",
+        files=("isth_k_common.h", "isth_k_reduce_max.h", "isth_k_reduce_max.c"),
+        ctype="isth_k_reduce_max_layer",
+        params=tuple(zip(("outer", "reduced", "inner", "tail"), sizes, strict=True)),
     )
 
 
@@ -127,6 +189,7 @@ def _pool(request: Request, kind: str) -> Layer:
             ("channels", geometry.in_c),
             *geometry.fields(),
         ),
+        overlap=((x.index, window_distance(geometry)),),
     )
 
 
