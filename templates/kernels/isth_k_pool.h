@@ -20,9 +20,15 @@ typedef struct isth_k_pool_layer {
     int32_t pad_left;
 } isth_k_pool_layer;
 
-/* x: [in_h][in_w][channels], y: [out_h][out_w][channels]; they do not overlap. Padding counts
- * neither for the mean nor for the maximum. */
+/* x: [in_h][in_w][channels], y: [out_h][out_w][channels]; y may overlap the part of x that no
+ * later position needs. Padding counts neither for the mean nor for the maximum. */
 void isth_k_average_pool(const isth_k_pool_layer *layer, const int8_t *x, int8_t *y);
 void isth_k_max_pool(const isth_k_pool_layer *layer, const int8_t *x, int8_t *y);
+
+/* The output rows [first_row, first_row + rows) alone; y is where the first of them goes. */
+void isth_k_average_pool_rows(const isth_k_pool_layer *layer, const int8_t *x, int8_t *y,
+                              int32_t first_row, int32_t rows);
+void isth_k_max_pool_rows(const isth_k_pool_layer *layer, const int8_t *x, int8_t *y,
+                          int32_t first_row, int32_t rows);
 
 #endif

@@ -62,7 +62,7 @@ class TreeInput:
 
     ``front_files`` are the rendered front half (names relative to the tree, such as
     ``src/isth_front.c``), ``target`` the target's name and ``package`` a short name for package
-    managers.
+    managers; with ``stream_rows`` the front half gives its output row by row.
     """
 
     profile: Profile
@@ -70,6 +70,7 @@ class TreeInput:
     package: str
     front_files: Mapping[str, bytes] = field(default_factory=dict)
     has_front: bool = False
+    stream_rows: bool = False
 
 
 def make_banner(profile: Profile, target: str) -> str:
@@ -142,6 +143,7 @@ def _values(given: TreeInput) -> dict[str, Any]:
         "slice_bytes_max": slice_bytes_max(profile),
         "slice_rows": profile.slice_rows,
         "slices": profile.slices,
+        "stream_rows": given.stream_rows,
         "tensor_name": c_comment(profile.tensor.name)[:60],
         "version": __version__,
     }

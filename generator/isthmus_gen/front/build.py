@@ -13,6 +13,7 @@ from isthmus_gen.front.flatbuffer import Graph, Operator, Tensor, read_graph
 from isthmus_gen.front.layers import Layer
 from isthmus_gen.front.operators import OPERATORS, Request
 from isthmus_gen.front.plan import Arena, plan_arena
+from isthmus_gen.front.rows import Stream, stream_rows
 from isthmus_gen.models.flatbuffer import parse
 from isthmus_gen.models.flatbuffer import read_graph as read_network
 from isthmus_gen.models.graph import list_cuts
@@ -29,6 +30,8 @@ class FrontPlan:
     Shapes are without the batch axis. ``scratch`` memory is part of the arena. ``kernel_files`` are
     names in ``templates/kernels``; ``tflm_methods`` the op resolver calls TensorFlow Lite Micro
     needs for the same model (none where it lacks an operator), ``tflite`` the model itself.
+    ``stream`` is set where the last layers run row by row; the arena then never holds the whole
+    output.
     """
 
     tflite: bytes
@@ -38,6 +41,7 @@ class FrontPlan:
     arena: Arena
     kernel_files: tuple[str, ...]
     tflm_methods: tuple[str, ...]
+    stream: Stream | None = None
 
     @property
     def input(self) -> Tensor:
@@ -167,14 +171,15 @@ def _refusal(
     )
 
 
-def plan_front(tflite: bytes, *, rounding: str = "tflm") -> FrontPlan:
+def plan_front(tflite: bytes, *, rounding: str = "tflm", by_rows: bool = False) -> FrontPlan:
     """Plans the front half in ``tflite`` (full int8, batch 1, one input, one output).
 
     A QUANTIZE of a float32 or uint8 input and a DEQUANTIZE of the output are left to the caller:
     the planned front half takes and gives the int8 tensors inside of them.
     ``rounding`` names the rounding profile: ``tflm`` rounds twice everywhere, ``litert`` once in
-    FULLY_CONNECTED. Raises ModelLoadError, ModelOperatorError (with the operator's name, its place
-    and the last cut before it) or OptionError.
+    FULLY_CONNECTED. With ``by_rows`` the last layers run row by row. Raises ModelLoadError,
+    ModelOperatorError (with the operator's name, its place and the last cut before it) or
+    OptionError.
     """
     if rounding not in ROUNDINGS:
         raise OptionError("rounding", repr(rounding), allowed=", ".join(ROUNDINGS))
@@ -192,14 +197,18 @@ def plan_front(tflite: bytes, *, rounding: str = "tflm") -> FrontPlan:
     # TensorFlow Lite Micro runs the file as it is, its converting ends included.
     methods = {OPERATORS[op.name].resolver for op in graph.operators}
     methods |= {f"Add{op.name.title()}" for op in whole.operators if op not in graph.operators}
+    arena, stream = plan_arena(graph, layers), None
+    if by_rows:
+        stream, arena = stream_rows(graph, layers, arena)
     return FrontPlan(
         tflite=bytes(tflite),
         rounding=rounding,
         graph=graph,
         layers=tuple(layers),
-        arena=plan_arena(graph, layers),
+        arena=arena,
         kernel_files=tuple(files),
         tflm_methods=() if "" in methods else tuple(sorted(methods)),
+        stream=stream,
     )
 
 

@@ -1,0 +1,198 @@
+"""The end of the front half row by row, so that the feature tensor never exists whole.
+
+The last layer computes one row of its output at a time, into memory of one row, and the coder takes
+it from there. Layers before it may join as long as a row of theirs is all that their reader needs
+for a row of its own: then theirs are never whole either. Of the ends that are possible that with
+the least memory is taken. What an end reads from outside is whole and stays until the last row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from isthmus.errors import OptionError
+from isthmus_gen.front.flatbuffer import Graph
+from isthmus_gen.front.layers import Layer, Struct, Value
+from isthmus_gen.front.plan import Arena, plan_arena
+
+__all__ = ["RowCall", "Stream", "row_call", "stream_rows"]
+
+OPTION = "--stream-rows"
+
+
+@dataclass(frozen=True)
+class RowCall:
+    """How a layer computes one row of its output.
+
+    Where ``params`` is None ``kernel`` is a function that takes the whole layer, the whole inputs
+    and the number of the row; else it is the layer's own kernel over a struct of these parameters
+    that describes one row, and input i moves on by ``steps[i]`` bytes from row to row.
+    """
+
+    kernel: str
+    params: tuple[tuple[str, Value], ...] | None
+    steps: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Stream:
+    """What runs by rows: ``calls`` are those of the layers from ``first`` on.
+
+    ``whole_bytes`` is the arena that the same front half takes with its output whole.
+    """
+
+    first: int
+    calls: tuple[RowCall, ...]
+    rows: int
+    row_bytes: int
+    whole_bytes: int
+
+
+Form = Callable[[Layer, int], RowCall | None]
+
+
+def _numbered(layer: Layer, rows: int) -> RowCall | None:
+    """Kernels with a window, which have a function for rows by number."""
+    if dict(layer.params).get("out_h") != rows:
+        return None
+    return RowCall(f"{layer.kernel}_rows", None, (0,) * len(layer.inputs))
+
+
+def _changed(layer: Layer, steps: Sequence[int], **params: Value) -> RowCall:
+    changed = tuple((name, params.get(name, value)) for name, value in layer.params)
+    return RowCall(layer.kernel, changed, tuple(steps))
+
+
+def _number(layer: Layer, name: str) -> int:
+    value = dict(layer.params)[name]
+    assert isinstance(value, int)
+    return value
+
+
+def _positions(layer: Layer, rows: int) -> RowCall | None:
+    """Rows of columns, or all positions as one row."""
+    lines, columns = _number(layer, "rows"), _number(layer, "columns")
+    if lines == rows:
+        return _changed(layer, [_number(layer, "x_row")], rows=1)
+    if lines == 1 and columns % rows == 0:
+        columns //= rows
+        return _changed(layer, [columns * _number(layer, "x_column")], columns=columns)
+    return None
+
+
+def _elements(layer: Layer, rows: int) -> RowCall | None:
+    """Element by element: a row is a part of the length."""
+    length = _number(layer, "length")
+    return _changed(layer, [length // rows], length=length // rows) if length % rows == 0 else None
+
+
+def _vectors(layer: Layer, rows: int) -> RowCall | None:
+    """SOFTMAX, whose own rows are vectors along the last axis."""
+    count = _number(layer, "rows")
+    if count % rows:
+        return None
+    count //= rows
+    return _changed(layer, [count * _number(layer, "depth")], rows=count)
+
+
+def _add(layer: Layer, rows: int) -> RowCall | None:
+    """ADD: with a shorter operand that repeats, a row must hold it a whole number of times."""
+    repeats, length = _number(layer, "repeats"), _number(layer, "length")
+    step = repeats * length // rows
+    if repeats == 1 and length % rows == 0:
+        return _changed(layer, [step, step], length=step)
+    if repeats % rows == 0:
+        return _changed(layer, [step, 0], repeats=repeats // rows)
+    return None
+
+
+def _broadcast(layer: Layer, rows: int) -> RowCall | None:
+    """Operands that stretch: equal shapes and single values alone are one run."""
+    shape = dict(layer.params)["shape"]
+    assert isinstance(shape, Struct)
+    runs, length, single, *counts = shape.values
+    if runs != 1 or not isinstance(length, int) or length % rows:
+        return None
+    step = length // rows
+    return _changed(layer, [step, 0 if single else step], shape=Struct((1, step, single, *counts)))
+
+
+_FORMS: dict[str, Form] = {
+    "isth_k_add": _add,
+    "isth_k_average_pool": _numbered,
+    "isth_k_conv_1x1": _positions,
+    "isth_k_conv_2d": _numbered,
+    "isth_k_lut": _elements,
+    "isth_k_max_pool": _numbered,
+    "isth_k_mul": _broadcast,
+    "isth_k_softmax": _vectors,
+    "isth_k_sum": _broadcast,
+}
+
+
+def row_call(layer: Layer, graph: Graph, rows: int) -> RowCall | None:
+    """How ``layer`` computes one of ``rows`` rows of its output; None where it cannot."""
+    form = _FORMS.get(layer.kernel)
+    shape = graph.tensors[layer.output].shape
+    if form is None or layer.view or len(shape) < 3 or shape[1] != rows:
+        return None
+    return form(layer, rows)
+
+
+def stream_rows(graph: Graph, layers: Sequence[Layer], whole: Arena) -> tuple[Stream, Arena]:
+    """The end that runs by rows, and the plan of the arena with it; ``whole`` is that without.
+
+    Raises OptionError where the last layer cannot run by rows.
+    """
+    output = graph.tensors[graph.outputs[0]]
+    rows = output.shape[1] if len(output.shape) >= 3 else 1
+    if rows < 2:
+        raise OptionError(
+            OPTION,
+            f"the feature tensor {output.name!r} has one row",
+            allowed="at least two rows on its first axis",
+            remedy="leave the option out",
+        )
+    best: tuple[Stream, Arena] | None = None
+    for first, calls in _ends(graph, layers, rows):
+        made = {layer.output for layer in layers[first:]}
+        arena = plan_arena(
+            graph,
+            [*layers[:first], *(replace(layer, overlap=()) for layer in layers[first:])],
+            sizes={t: graph.tensors[t].elements // rows for t in made},
+            kept={t for layer in layers[first:] for t in layer.tensor_inputs if t not in made},
+        )
+        if best is None or arena.bytes < best[1].bytes:
+            row_bytes = output.elements // rows
+            best = Stream(first, calls, rows, row_bytes, whole.bytes), arena
+    if best is None:
+        last = f"model.operators[{layers[-1].place}] {layers[-1].operator}" if layers else "none"
+        raise OptionError(
+            OPTION,
+            f"the last layer, {last}, cannot run row by row",
+            allowed="convolutions, pools, and operators that go element by element",
+            remedy="leave the option out, or cut the network behind such a layer",
+        )
+    return best
+
+
+def _ends(
+    graph: Graph, layers: Sequence[Layer], rows: int
+) -> Iterator[tuple[int, tuple[RowCall, ...]]]:
+    """Each number of last layers that can run by rows: where they begin, and their calls."""
+    calls: tuple[RowCall, ...] = ()
+    wanted = graph.outputs[0]
+    for first in range(len(layers) - 1, -1, -1):
+        layer = layers[first]
+        call = row_call(layer, graph, rows)
+        written = sum(other.output == layer.output for other in layers)
+        if call is None or written != 1 or (first == len(layers) - 1 and layer.output != wanted):
+            return
+        row_bytes = graph.tensors[layer.output].elements // rows
+        for reader, its in zip(layers[first + 1 :], calls, strict=True):
+            for tensor, step in zip(reader.inputs, its.steps, strict=True):
+                if tensor == layer.output and step != row_bytes:
+                    return  # the reader needs more of it than one row
+        calls = (call, *calls)
+        yield first, calls
