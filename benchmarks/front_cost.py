@@ -165,6 +165,7 @@ def subject(path: Path) -> tuple[bytes, npt.NDArray[np.int8], npt.NDArray[np.int
     tflite = path.read_bytes()
     shape = plan_front(tflite).input_shape
     inputs = np.random.default_rng(SEED).integers(-128, 128, (INPUTS, *shape), dtype=np.int8)
+    inputs[1:] = np.clip(inputs[1:] // 8 + 20, -128, 127)  # faint, so that the answer is another
     oracle = open_tflite(tflite, engine="tflm")
     outputs = [oracle.run(x[np.newaxis])[0].reshape(-1) for x in inputs]
     return tflite, inputs, np.array(outputs, dtype=np.int8)
