@@ -1,9 +1,20 @@
 #include "isth_k_lut.h"
 
 void isth_k_lut(const isth_k_lut_layer *layer, const int8_t *x, int8_t *y) {
-    int32_t i;
+    /* Copies: the compiler must assume that a store to y changes the layer itself. */
+    const int8_t *const table = layer->table;
+    const int8_t *const end = x + layer->length;
+    const int8_t *const fours = end - (layer->length & 3);
 
-    for (i = 0; i < layer->length; i++) {
-        y[i] = layer->table[x[i] + 128];
+    while (x != fours) {
+        y[0] = table[(uint8_t)x[0]];
+        y[1] = table[(uint8_t)x[1]];
+        y[2] = table[(uint8_t)x[2]];
+        y[3] = table[(uint8_t)x[3]];
+        x += 4;
+        y += 4;
+    }
+    while (x != end) {
+        *y++ = table[(uint8_t)*x++];
     }
 }

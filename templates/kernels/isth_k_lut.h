@@ -5,7 +5,7 @@
 #include "isth_k_common.h"
 
 typedef struct isth_k_lut_layer {
-    const int8_t *table; /* [256], indexed by the value + 128 */
+    const int8_t *table; /* [256], indexed by the value's byte: 0 to 127, then -128 to -1 */
     int32_t length;
 } isth_k_lut_layer;
 

@@ -203,7 +203,9 @@ def run_tflm(require_package: Callable[[str], None]) -> Run:
     from tflite_micro import runtime
 
     def run(tflite: bytes, x: np.ndarray) -> np.ndarray:
-        interpreter = runtime.Interpreter.from_bytes(tflite)
+        interpreter = runtime.Interpreter.from_bytes(
+            tflite, arena_size=10 * len(tflite) + (1 << 20)
+        )
         shape = interpreter.get_input_details(0)["shape"]
         rows = []
         for row in x:

@@ -1,0 +1,319 @@
+"""ADD, SUB, MUL and PRELU: two operands, either of them a constant, stretched as numpy does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from isthmus_gen.front.activations import scale_ratio
+from isthmus_gen.front.flatbuffer import Tensor
+from isthmus_gen.front.layers import Array, Layer, Ref, Struct, Value
+from isthmus_gen.front.operators.base import Request
+from isthmus_gen.front.operators.unary import table_layer
+from isthmus_gen.front.quantize import INT8_MAX, INT8_MIN, requantize
+
+__all__ = ["Broadcast", "lower_add", "lower_mul", "lower_prelu", "lower_sub", "merge_axes"]
+
+_AXES_MAX = 4
+_FRACTION_BITS = 20
+
+
+def merge_axes(
+    a: tuple[int, ...], b: tuple[int, ...]
+) -> tuple[tuple[tuple[int, bool, bool], ...], tuple[int, ...]]:
+    """The axes of two shapes that stretch to a common one, and that shape; ValueError if none.
+
+    An axis is its size and whether a and b move along it. Axes of size one are left out, and
+    neighbours along which both do the same are one axis.
+
+    >>> merge_axes((1, 4, 4, 8), (1, 1, 1, 8))
+    (((16, True, False), (8, True, True)), (1, 4, 4, 8))
+    """
+    shape = np.broadcast_shapes(a, b)
+    long_a, long_b = ((1,) * (len(shape) - len(s)) + s for s in (a, b))
+    axes: list[tuple[int, bool, bool]] = []
+    for size, of_a, of_b in zip(shape, long_a, long_b, strict=True):
+        if size == 1:
+            continue
+        moves = (of_a == size, of_b == size)
+        if axes and axes[-1][1:] == moves:
+            axes[-1] = (axes[-1][0] * size, *moves)
+        else:
+            axes.append((size, *moves))
+    return tuple(axes) or ((1, True, True),), shape
+
+
+@dataclass(frozen=True)
+class Broadcast:
+    """How two operands are walked: ``isth_k_broadcast`` and the steps of each."""
+
+    shape: Struct
+    a_steps: Struct
+    b_steps: Struct
+
+
+def _strides(axes: tuple[tuple[int, bool, bool], ...], operand: int) -> list[int]:
+    """Elements between neighbours along each axis; 0 where the operand does not move."""
+    strides, below = [], 1
+    for axis in reversed(axes):
+        strides.append(below if axis[operand] else 0)
+        below *= axis[0] if axis[operand] else 1
+    return strides[::-1]
+
+
+def _broadcast(axes: tuple[tuple[int, bool, bool], ...]) -> Broadcast:
+    """The walk along ``axes``, at most four, of which a moves along the last."""
+    length, _, b_moves = axes[-1]
+    outer, middle, inner = ((1, False, False),) * (_AXES_MAX - len(axes)) + axes[:-1]
+    steps = []
+    for operand in (1, 2):
+        s = _strides((outer, middle, inner, axes[-1]), operand)
+        back_inner, back_middle = (inner[0] - 1) * s[2], (middle[0] - 1) * s[1]
+        steps.append(Struct((s[2], s[1] - back_inner, s[0] - back_middle - back_inner)))
+    runs = outer[0] * middle[0] * inner[0]
+    return Broadcast(Struct((runs, length, int(not b_moves), inner[0], middle[0])), *steps)
+
+
+def _operands(request: Request) -> tuple[Tensor, Tensor, Tensor]:
+    a = request.int8(request.optional_input(0), "first input")
+    b = request.int8(request.optional_input(1), "second input")
+    y = request.output()
+    if a.data is not None and b.data is not None:
+        raise request.refuse("both inputs are constants", remedy="fold them into one")
+    return a, b, y
+
+
+def _axes(request: Request, a: Tensor, b: Tensor, y: Tensor) -> tuple[tuple[int, bool, bool], ...]:
+    try:
+        axes, shape = merge_axes(a.shape, b.shape)
+    except ValueError:
+        raise request.refuse(
+            f"shapes {a.shape} and {b.shape}", allowed="shapes that numpy's rules stretch"
+        ) from None
+    if shape != y.shape:
+        raise request.refuse(f"the output has the shape {y.shape}", allowed=str(shape))
+    if len(shape) > _AXES_MAX and a.shape != b.shape:
+        raise request.refuse(
+            f"shapes {a.shape} and {b.shape}", allowed=f"{_AXES_MAX} axes, or equal shapes"
+        )
+    return axes
+
+
+def _as_table(
+    request: Request, a: Tensor, b: Tensor, y: Tensor, value_of: Callable[[int, int], int]
+) -> Layer | None:
+    """A table where one value decides: both operands are one tensor, or one of them one number."""
+    low, high = request.activation(y)
+
+    def clamped(first: int, second: int) -> int:
+        return min(high, max(low, y.zero_point + value_of(first, second)))
+
+    if a.index == b.index:
+        return table_layer(request, a, y, lambda v: clamped(v, v))
+    if b.data is not None and b.elements == 1 and a.elements == y.elements:
+        number = int(b.data.reshape(-1)[0])
+        return table_layer(request, a, y, lambda v: clamped(v, number))
+    if a.data is not None and a.elements == 1 and b.elements == y.elements:
+        number = int(a.data.reshape(-1)[0])
+        return table_layer(request, b, y, lambda v: clamped(number, v))
+    return None
+
+
+def _layer(
+    request: Request,
+    kernel: str,
+    operands: tuple[Tensor, Tensor],
+    y: Tensor,
+    params: tuple[tuple[str, Value], ...],
+    *,
+    walk: bool = True,
+) -> Layer:
+    """The layer of ``kernel``; constant operands become arrays of it."""
+    arrays: list[Array] = []
+    inputs: list[int | Ref] = []
+    for operand in operands:
+        if operand.data is None:
+            inputs.append(operand.index)
+        else:
+            arrays.append(Array("operand", "int8_t", operand.data.reshape(-1), 1))
+            inputs.append(Ref("operand"))
+    shared = ("isth_k_common.h", "isth_k_broadcast.h") if walk else ("isth_k_common.h",)
+    return Layer(
+        operator=request.operator.name,
+        place=request.operator.place,
+        inputs=tuple(inputs),
+        output=y.index,
+        kernel=kernel,
+        files=(*shared, f"{kernel}.h", f"{kernel}.c"),
+        ctype=f"{kernel}_layer",
+        params=params,
+        arrays=tuple(arrays),
+        in_place=tuple(t.index for t in operands if t.data is None and t.elements == y.elements),
+    )
+
+
+@dataclass(frozen=True)
+class _Sum:
+    """Multipliers of ADD and SUB: one for each operand, one for their sum or difference."""
+
+    a: tuple[int, int]
+    b: tuple[int, int]
+    result: tuple[int, int]
+
+
+def _sum(request: Request, a: Tensor, b: Tensor, y: Tensor) -> _Sum:
+    twice = 2 * float(max(a.scale, b.scale))
+    result = request.multiplier(twice / ((1 << _FRACTION_BITS) * float(y.scale)))
+    if result[1] > 0:  # QuantizeMultiplierSmallerThanOneExp
+        raise request.refuse(
+            f"the inputs' scales are {a.scale} and {b.scale}, the output's {y.scale}",
+            allowed=f"inputs' scales up to 2**{_FRACTION_BITS - 1} times the output's",
+        )
+    # A ratio to twice the larger scale is at most one half: these shifts go to the right, too.
+    first, second = (request.multiplier(float(t.scale) / twice) for t in (a, b))
+    return _Sum(first, second, result)
+
+
+def _lower_sum(request: Request, sign: int) -> Layer:
+    a, b, y = _operands(request)
+    axes = _axes(request, a, b, y)
+    scales = _sum(request, a, b, y)
+
+    def scaled(tensor: Tensor, value: int, scale: tuple[int, int]) -> int:
+        return requantize((value - tensor.zero_point) << _FRACTION_BITS, *scale)
+
+    def value_of(first: int, second: int) -> int:
+        total = scaled(a, first, scales.a) + sign * scaled(b, second, scales.b)
+        return requantize(total, *scales.result)
+
+    table = _as_table(request, a, b, y, value_of)
+    if table is not None:
+        return table
+    first: tuple[Tensor, tuple[int, int], int] = (a, scales.a, 1)
+    second: tuple[Tensor, tuple[int, int], int] = (b, scales.b, sign)
+    if _prefers_swap(axes, a, b):
+        first, second = second, first
+        axes = tuple((size, of_b, of_a) for size, of_a, of_b in axes)
+    walk = _broadcast(axes)
+    repeats, length = _tail(axes)
+    plain = sign == 1 and repeats > 0
+    operands = (("a", first), ("b", second))
+    params: tuple[tuple[str, Value], ...] = (
+        ("output", request.output_struct(y)),
+        *(
+            (name, Struct((t.zero_point, m, -s, *(() if plain else (signed,)))))
+            for name, (t, (m, s), signed) in operands
+        ),
+        ("multiplier", scales.result[0]),
+        ("right", -scales.result[1]),
+    )
+    pair = (first[0], second[0])
+    if plain:
+        tail = (("repeats", repeats), ("length", length))
+        return _layer(request, "isth_k_add", pair, y, (*params, *tail), walk=False)
+    return _layer(request, "isth_k_sum", pair, y, (*params, *_walk_params(walk)))
+
+
+def _walk_params(
+    walk: Broadcast, a: str = "a_steps", b: str = "b_steps"
+) -> tuple[tuple[str, Value], ...]:
+    return (("shape", walk.shape), (a, walk.a_steps), (b, walk.b_steps))
+
+
+def _prefers_swap(axes: tuple[tuple[int, bool, bool], ...], a: Tensor, b: Tensor) -> bool:
+    """Whether b must come first: a does not move within a run, or b alone has all elements."""
+    return not axes[-1][1] or (a.elements < b.elements and axes[-1][2])
+
+
+def _tail(axes: tuple[tuple[int, bool, bool], ...]) -> tuple[int, int]:
+    """How often b is repeated as a whole, and its length; (0, 0) where it stretches otherwise."""
+    if axes[-1][1:] != (True, True):
+        return 0, 0
+    if len(axes) == 1:
+        return 1, axes[0][0]
+    if len(axes) == 2 and axes[0][1:] == (True, False):
+        return axes[0][0], axes[1][0]
+    return 0, 0
+
+
+def lower_add(request: Request) -> Layer:
+    """ADD."""
+    return _lower_sum(request, 1)
+
+
+def lower_sub(request: Request) -> Layer:
+    """SUB."""
+    return _lower_sum(request, -1)
+
+
+def lower_mul(request: Request) -> Layer:
+    """MUL."""
+    a, b, y = _operands(request)
+    axes = _axes(request, a, b, y)
+    multiplier, shift = request.multiplier(scale_ratio(request.rounding, y.scale, a.scale, b.scale))
+    table = _as_table(
+        request,
+        a,
+        b,
+        y,
+        lambda u, v: requantize((u - a.zero_point) * (v - b.zero_point), multiplier, shift),
+    )
+    if table is not None:
+        return table
+    if _prefers_swap(axes, a, b):
+        a, b = b, a
+        axes = tuple((size, of_b, of_a) for size, of_a, of_b in axes)
+    return _layer(
+        request,
+        "isth_k_mul",
+        (a, b),
+        y,
+        (
+            ("output", request.output_struct(y)),
+            *_walk_params(_broadcast(axes)),
+            ("a_zero", a.zero_point),
+            ("b_zero", b.zero_point),
+            ("multiplier", multiplier),
+            ("shift", shift),
+        ),
+    )
+
+
+def lower_prelu(request: Request) -> Layer:
+    """PRELU; the slopes stretch to the input's shape, and may be computed."""
+    x, slopes, y = _operands(request)
+    axes = _axes(request, x, slopes, y)
+    if x.data is not None or x.shape != y.shape:
+        raise request.refuse(
+            f"an input of shape {x.shape}", allowed=f"a tensor of the output's shape {y.shape}"
+        )
+    positive = request.multiplier(scale_ratio(request.rounding, y.scale, x.scale))
+    negative = request.multiplier(scale_ratio(request.rounding, y.scale, x.scale, slopes.scale))
+
+    def value_of(value: int, slope: int) -> int:
+        centred = value - x.zero_point
+        if centred >= 0:
+            return requantize(centred, *positive)
+        return requantize(centred * (slope - slopes.zero_point), *negative)
+
+    table = _as_table(request, x, slopes, y, value_of)
+    if table is not None:
+        return table
+    return _layer(
+        request,
+        "isth_k_prelu",
+        (x, slopes),
+        y,
+        (
+            ("output", Struct((y.zero_point, INT8_MIN, INT8_MAX))),
+            *_walk_params(_broadcast(axes), "x_steps", "slope_steps"),
+            ("x_zero", x.zero_point),
+            ("slope_zero", slopes.zero_point),
+            ("multiplier", positive[0]),
+            ("shift", positive[1]),
+            ("slope_multiplier", negative[0]),
+            ("slope_shift", negative[1]),
+        ),
+    )
