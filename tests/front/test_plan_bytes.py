@@ -1,8 +1,8 @@
 """The memory plan, run byte by byte: no byte is overwritten before its last reader.
 
 Networks are drawn at random: kernels that work forward through any reading pattern, in-place
-results, views, tensors written by several layers, scratch. Every byte of the arena knows whose
-value it holds.
+results (element by element, or channel by channel with fewer positions), views, tensors written by
+several layers, scratch. Every byte of the arena knows whose value it holds.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from isthmus_gen.front.overlap import BLOCK, NOTHING, distance
 from isthmus_gen.front.placement import Buffer, Overlap, lower_bound, plan_buffers
 from isthmus_gen.front.plan import Arena, plan_arena
 
-STEPS = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 2**32 - 1)), min_size=1, max_size=12)
+STEPS = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 2**32 - 1)), min_size=1, max_size=12)
+
+CHANNELS = 4
 
 
 @dataclass
@@ -67,6 +69,10 @@ def _network(steps: list[tuple[int, int]]) -> Network:
             made.sizes.append(made.sizes[a] + made.sizes[b])
             made.add(None, (0, made.sizes[a]), Layer("COPY", place, (a,), y))
             made.add(None, (made.sizes[a], made.sizes[y]), Layer("COPY", place, (b,), y))
+        elif kind == 3 and made.sizes[a] % CHANNELS == 0:  # DEPTHWISE: fewer positions
+            made.sizes.append(CHANNELS * int(rng.integers(1, made.sizes[a] // CHANNELS + 1)))
+            layer = Layer("PLANES", place, (a,), y, in_place=(a,), scratch_bytes=scratch)
+            made.add(None, (0, made.sizes[y]), layer)
         else:
             reads, out_c = _pattern(rng, made.sizes[a])
             lowest = np.array([r.start if len(r) else NOTHING for r in reads])
@@ -129,7 +135,13 @@ def _run(network: Network, arena: Arena) -> None:
             continue
         value[y] = y
         reads, (first, end) = network.reads[number], network.spans[number]
-        if reads is None:
+        if layer.operator == "PLANES":
+            x = layer.tensor_inputs[0]
+            for channel in range(CHANNELS):
+                machine.read(x, value[x], range(channel, network.sizes[x], CHANNELS))
+                for index in range(channel, end, CHANNELS):
+                    machine.write(y, index)
+        elif reads is None:
             for index in range(end - first):
                 for tensor in layer.tensor_inputs:
                     machine.read(tensor, value[tensor], range(index, index + 1))
@@ -185,6 +197,17 @@ def test_a_chain_of_equal_layers_needs_one_tensor_and_the_distances() -> None:
     assert arena.bytes == 1024 + 3 * 48  # each begins before the one it overwrites
 
 
+def test_a_smaller_result_in_place_frees_the_rest() -> None:
+    """What follows may use the bytes behind the smaller result."""
+    layers = [
+        Layer("PLANES", 0, (0,), 1, in_place=(0,)),
+        Layer("CONV", 1, (1,), 2),
+    ]
+    arena = plan_arena(Network([1024, 256, 768]).graph(), layers)
+    assert arena.bytes == arena.lower_bound == 1024
+    assert arena.tensors[0].offset == arena.tensors[1].offset
+
+
 def test_small_plans_are_the_best_there_are() -> None:
     """Against a search through every offset."""
     for seed in range(25):
@@ -195,7 +218,7 @@ def test_small_plans_are_the_best_there_are() -> None:
             size = 16 * int(rng.integers(1, 4))
             buffers.append(Buffer(key, size, first, first + int(rng.integers(0, 3))))
         overlaps = [
-            Overlap(one.key, other.key, 16 * int(rng.integers(0, 3)))
+            Overlap(one.key, other.key, (None, 0, 16, 32)[int(rng.integers(0, 4))])
             for one, other in product(buffers, buffers)
             if rng.random() < 0.5
         ]
@@ -205,10 +228,7 @@ def test_small_plans_are_the_best_there_are() -> None:
 
 
 def _exhaustive(buffers: list[Buffer], overlaps: list[Overlap]) -> int:
-    allowed: dict[tuple[int, int], int] = {}
-    for item in overlaps:
-        pair = (item.output, item.source)
-        allowed[pair] = max(allowed.get(pair, 0), item.distance)
+    allowed = {(item.output, item.source): item.distance for item in overlaps}
     best = sum(b.size for b in buffers)
     for offsets in product(range(0, best, 16), repeat=len(buffers)):
         top = max(at + b.size for at, b in zip(offsets, buffers, strict=True))
@@ -218,7 +238,7 @@ def _exhaustive(buffers: list[Buffer], overlaps: list[Overlap]) -> int:
 
 
 def _sound(
-    buffers: list[Buffer], offsets: tuple[int, ...], allowed: dict[tuple[int, int], int]
+    buffers: list[Buffer], offsets: tuple[int, ...], allowed: dict[tuple[int, int], int | None]
 ) -> bool:
     for one, at in zip(buffers, offsets, strict=True):
         for other, there in zip(buffers, offsets, strict=True):
@@ -234,8 +254,10 @@ def _sound(
 
 
 def _shares(
-    output: Buffer, at: int, source: Buffer, there: int, allowed: dict[tuple[int, int], int]
+    output: Buffer, at: int, source: Buffer, there: int, allowed: dict[tuple[int, int], int | None]
 ) -> bool:
-    apart = allowed.get((output.key, source.key))
-    meet = source.first < source.last == output.first
-    return apart is not None and meet and at + apart <= there
+    pair = (output.key, source.key)
+    if pair not in allowed or not source.first < source.last == output.first:
+        return False
+    apart = allowed[pair]
+    return output.size <= source.size and at == there if apart is None else at + apart <= there

@@ -56,9 +56,10 @@ class Layer:
 
     ``inputs`` and ``output`` are tensor indices of the graph; an input may also be a Ref to one of
     the layer's own arrays (a constant operand). ``in_place`` lists the inputs whose memory the
-    kernel may write its output to. ``overlap`` lists inputs whose memory the output may take in
-    part: pairs of a tensor and the least distance in bytes at which the output begins before it
-    (``front.overlap``). ``scratch_bytes`` is working memory the plan provides.
+    kernel may write its output to, from their first byte on, where it is no larger. ``overlap``
+    lists inputs whose memory the output may take in part: pairs of a tensor and the least distance
+    in bytes at which the output begins before it (``front.overlap``). ``scratch_bytes`` is working
+    memory the plan provides.
     """
 
     operator: str

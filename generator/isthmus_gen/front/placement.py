@@ -38,12 +38,13 @@ class Buffer:
 class Overlap:
     """``output`` may share memory with ``source`` if it begins ``distance`` bytes before it.
 
-    Keys of buffers; it counts only where the source dies at the step at which the output is born.
+    With ``distance`` None it must begin at the very same byte, and be no longer. Keys of buffers;
+    it counts only where the source dies at the step at which the output is born.
     """
 
     output: int
     source: int
-    distance: int
+    distance: int | None
 
 
 def _units(size: int) -> int:
@@ -54,14 +55,16 @@ class _Problem:
     """The buffers in units of the alignment, and which offsets they forbid each other.
 
     With buffer j at offset o, offsets above o - a and below o + b are forbidden to buffer i, for
-    each (j, a, b) in ``near[i]``.
+    each (j, a, b) in ``near[i]``; offset o itself is allowed where j is in ``twins[i]``.
     """
 
     def __init__(self, buffers: Sequence[Buffer], overlaps: Sequence[Overlap]) -> None:
         self.buffers = buffers
         self.sizes = [_units(b.size) for b in buffers]
         allowed = _allowed(buffers, overlaps)
+        same = _same(buffers, overlaps)
         self.near: list[list[tuple[int, int, int]]] = [[] for _ in buffers]
+        self.twins: list[set[int]] = [set() for _ in buffers]
         for i, one in enumerate(buffers):
             for j in range(i):
                 other = buffers[j]
@@ -76,6 +79,9 @@ class _Problem:
                     above = min(above, as_source)
                 self.near[i].append((j, below, above))
                 self.near[j].append((i, above, below))
+                if (one.key, other.key) in same or (other.key, one.key) in same:
+                    self.twins[i].add(j)
+                    self.twins[j].add(i)
 
     def place(self, order: Sequence[int]) -> tuple[list[int], int]:
         """Offsets and the end of the highest buffer, placed in ``order``."""
@@ -94,9 +100,23 @@ class _Problem:
                     break
                 if at < high:
                     at = high
+            if self.twins[i]:
+                at = min(at, self._beside_twin(i, offsets, at))
             offsets[i] = at
             top = max(top, at + self.sizes[i])
         return offsets, top
+
+    def _beside_twin(self, i: int, offsets: Sequence[int], default: int) -> int:
+        """The lowest offset of a twin of ``i`` that no other buffer forbids."""
+        best = default
+        for twin in self.twins[i]:
+            at = offsets[twin]
+            if 0 <= at < best and all(
+                offsets[j] < 0 or j == twin or not offsets[j] - below < at < offsets[j] + above
+                for j, below, above in self.near[i]
+            ):
+                best = at
+        return best
 
     def improve(self, order: list[int], bound: int, tries: int) -> tuple[list[int], int]:
         """The best placement found by changing ``order``; never worse than ``order`` itself."""
@@ -128,16 +148,31 @@ class _Problem:
         return changed
 
 
+def _meets_once(output: Buffer, source: Buffer) -> bool:
+    return output.key != source.key and output.first == source.last > source.first
+
+
 def _allowed(buffers: Sequence[Buffer], overlaps: Sequence[Overlap]) -> dict[tuple[int, int], int]:
     """Distances in units by (output, source) where the two meet at one step alone."""
     by_key = {b.key: b for b in buffers}
     found: dict[tuple[int, int], int] = {}
     for item in overlaps:
-        output, source = by_key[item.output], by_key[item.source]
-        if output.key != source.key and output.first == source.last > source.first:
-            pair = (output.key, source.key)
+        pair = (item.output, item.source)
+        if item.distance is not None and _meets_once(by_key[pair[0]], by_key[pair[1]]):
             found[pair] = max(found.get(pair, 0), _units(item.distance))
     return found
+
+
+def _same(buffers: Sequence[Buffer], overlaps: Sequence[Overlap]) -> set[tuple[int, int]]:
+    """The pairs (output, source) that may begin at the same byte."""
+    by_key = {b.key: b for b in buffers}
+    return {
+        (item.output, item.source)
+        for item in overlaps
+        if item.distance is None
+        and by_key[item.output].size <= by_key[item.source].size
+        and _meets_once(by_key[item.output], by_key[item.source])
+    }
 
 
 def lower_bound(buffers: Sequence[Buffer], overlaps: Sequence[Overlap] = ()) -> int:
@@ -150,7 +185,7 @@ def lower_bound(buffers: Sequence[Buffer], overlaps: Sequence[Overlap] = ()) -> 
     32
     """
     sizes = {b.key: _units(b.size) for b in buffers}
-    shared: dict[int, int] = {}
+    shared = {output: sizes[output] for output, _ in _same(buffers, overlaps)}
     for (output, source), apart in _allowed(buffers, overlaps).items():
         together = max(sizes[output], apart + sizes[source])
         saved = max(0, sizes[output] + sizes[source] - together)

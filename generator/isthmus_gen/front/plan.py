@@ -9,7 +9,7 @@ one layer, whatever is computed in place: no plan can be smaller.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from isthmus_gen.front.flatbuffer import Graph
@@ -101,24 +101,19 @@ def _buffers(lives: _Lives, sizes: Mapping[int, int], layers: Sequence[Layer]) -
 
 
 def _overlaps(lives: _Lives, layers: Sequence[Layer]) -> list[Overlap]:
+    """What may share memory, results in place that are no buffer of their own left out."""
+    in_place = [(s, y, (x, None)) for s, y, layer in _steps(layers) for x in layer.in_place]
+    apart = [(s, y, pair) for s, y, layer in _steps(layers) for pair in layer.overlap]
     return [
-        Overlap(lives.root(layer.output), lives.root(tensor), apart)
-        for step, layer in enumerate(layers, start=1)
-        for tensor, apart in layer.overlap
-        if lives.takes_over(tensor, layer.output, step)
+        Overlap(lives.root(output), lives.root(tensor), distance)
+        for step, output, (tensor, distance) in [*in_place, *apart]
+        if lives.takes_over(tensor, output, step)
     ]
 
 
-def _bound(lives: _Lives, sizes: Mapping[int, int], layers: Sequence[Layer]) -> int:
-    """The lower bound before any in-place result is joined: each may be, at distance 0."""
-    in_place = [
-        Overlap(lives.root(layer.output), lives.root(tensor), 0)
-        for step, layer in enumerate(layers, start=1)
-        for tensor in layer.in_place
-        if lives.takes_over(tensor, layer.output, step)
-        and sizes[lives.root(tensor)] == sizes[lives.root(layer.output)]
-    ]
-    return lower_bound(_buffers(lives, sizes, layers), [*in_place, *_overlaps(lives, layers)])
+def _steps(layers: Sequence[Layer]) -> Iterator[tuple[int, int, Layer]]:
+    """(step, output, layer) of each layer."""
+    return ((step, layer.output, layer) for step, layer in enumerate(layers, start=1))
 
 
 def plan_arena(
@@ -134,15 +129,16 @@ def plan_arena(
     last layer.
     """
     held = {tensor.index: tensor.elements for tensor in graph.tensors} | dict(sizes or {})
-    bound = _bound(_Lives(graph, layers, kept), held, layers)
+    lives = _Lives(graph, layers, kept)
+    bound = lower_bound(_buffers(lives, held, layers), _overlaps(lives, layers))
     best: tuple[_Lives, list[Buffer], dict[int, int], int] | None = None
     for direction in (1, -1):  # which of two dying operands becomes the result
         lives = _Lives(graph, layers, kept)
-        for step, layer in enumerate(layers, start=1):
+        for step, output, layer in _steps(layers):
             for tensor in layer.in_place[::direction]:
-                same_size = held[lives.root(tensor)] == held[lives.root(layer.output)]
-                if same_size and lives.takes_over(tensor, layer.output, step):
-                    lives.join(tensor, layer.output)
+                same_size = held[lives.root(tensor)] == held[lives.root(output)]
+                if same_size and lives.takes_over(tensor, output, step):
+                    lives.join(tensor, output)
                     break
         buffers = _buffers(lives, held, layers)
         offsets, total, _ = plan_buffers(buffers, _overlaps(lives, layers), bound)
