@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from isthmus.errors import ModelError, ModelOperatorError, OptionError
+from isthmus_gen.front.dilation import fold_dilation
 from isthmus_gen.front.ends import absorb_ends, check_ends, check_order
 from isthmus_gen.front.flatbuffer import Graph, Operator, Tensor, read_graph
 from isthmus_gen.front.layers import Layer
@@ -133,7 +134,7 @@ def unsupported_operators(tflite: bytes) -> tuple[ModelOperatorError, ...]:
 
     Raises ModelLoadError if the bytes are not a ``.tflite`` file.
     """
-    graph = absorb_ends(read_graph(tflite))
+    graph = fold_dilation(absorb_ends(read_graph(tflite)))
     found: list[ModelOperatorError] = []
     for operator in graph.operators:
         try:
@@ -184,7 +185,7 @@ def plan_front(tflite: bytes, *, rounding: str = "tflm", by_rows: bool = False) 
     if rounding not in ROUNDINGS:
         raise OptionError("rounding", repr(rounding), allowed=", ".join(ROUNDINGS))
     whole = read_graph(tflite)
-    graph = absorb_ends(whole)
+    graph = fold_dilation(absorb_ends(whole))
     layers: list[Layer] = []
     for operator in graph.operators:
         try:
@@ -195,8 +196,10 @@ def plan_front(tflite: bytes, *, rounding: str = "tflm", by_rows: bool = False) 
     check_order(graph)
     files = sorted({name for layer in layers for name in layer.files})
     # TensorFlow Lite Micro runs the file as it is, its converting ends included.
-    methods = {OPERATORS[op.name].resolver for op in graph.operators}
-    methods |= {f"Add{op.name.title()}" for op in whole.operators if op not in graph.operators}
+    methods = {
+        OPERATORS[op.name].resolver if op.name in OPERATORS else f"Add{op.name.title()}"
+        for op in whole.operators
+    }
     arena, stream = plan_arena(graph, layers), None
     if by_rows:
         stream, arena = stream_rows(graph, layers, arena)

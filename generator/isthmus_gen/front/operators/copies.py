@@ -16,6 +16,7 @@ from isthmus_gen.front.operators.base import Request
 __all__ = [
     "View",
     "copy_layer",
+    "lower_batches",
     "lower_concatenation",
     "lower_depth_to_space",
     "lower_pack",
@@ -329,6 +330,15 @@ def lower_tile(request: Request) -> Layer:
         raise request.refuse(f"the output has the shape {y.shape}", allowed=str(expected))
     repeated = View(0, tuple(shape), tuple(steps))
     return copy_layer(request, x, repeated, y, View.whole(tuple(shape)))
+
+
+def lower_batches(request: Request) -> Layer:
+    """SPACE_TO_BATCH_ND and BATCH_TO_SPACE_ND that ``front.dilation`` could not fold: refused."""
+    raise request.refuse(
+        "it is not part of a dilated convolution",
+        allowed="both around one CONV_2D or DEPTHWISE_CONV_2D of stride 1",
+        remedy="write the dilation as an option of the convolution",
+    )
 
 
 def _blocks(request: Request, deep: Tensor, wide: Tensor) -> tuple[View, View]:
