@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from isthmus_gen.emit import TreeInput, make_environment, render_tree, write_dir
 from isthmus_gen.emit.tree import frame_bytes_max, make_banner
 from isthmus_gen.emit.writer import check_writable
 from isthmus_gen.front import FrontPlan, render_front
+from isthmus_gen.front.figures import layer_figures
 from isthmus_gen.golden import run_golden
 from isthmus_gen.models import Cut, Halves, LoadedModel, load_model, resolve_cut
 from isthmus_gen.options import GenerateOptions
@@ -274,7 +275,9 @@ def _report(
         out["arena_bytes"] = plan.arena_bytes
         out["arena_lower_bound_bytes"] = plan.arena_lower_bound
         out["constant_bytes"] = plan.constant_bytes
-        out["layers"] = [{"operator": layer.operator, "macs": layer.macs} for layer in plan.layers]
+        out["layers"] = [
+            {**asdict(layer), "shape": list(layer.shape)} for layer in layer_figures(plan)
+        ]
     return out
 
 
@@ -299,6 +302,7 @@ def _footprint(
             "flash_bytes": build.flash_bytes,
             "ram_bytes": build.ram_bytes,
             "stack_bytes": build.stack_bytes,
+            "kernel_stack_bytes": build.kernel_stacks,
             "compiler": build.compiler,
         }
     planned = (plan.arena_bytes if plan is not None else 0) + frame_bytes_max(profile)

@@ -128,7 +128,32 @@ def test_the_tables_hold_the_figures(text: str, digits_evaluation: Evaluation) -
     assert [
         "cortex-m4f", "64", "0", "3", "1,234,567", "45.6", "40,123", "20,480", "–",
     ] in rows  # fmt: skip
-    assert sum(r[1] == "CONV_2D" for r in rows if len(r) == 4) >= 5
+
+
+def test_figures_by_layer(text: str, digits_bundle: Bundle) -> None:
+    report = json.loads(digits_bundle.read("report.json"))
+    layers = report["layers"]
+    rows = [row for row in read(text).rows if len(row) == 9 and row[0].isdigit()]
+    assert [row[:3] for row in rows] == [
+        [str(number), layer["operator"], "x".join(map(str, layer["shape"]))]
+        for number, layer in enumerate(layers)
+    ]
+    assert sum(row[1] == "CONV_2D" for row in rows) >= 5
+    assert sum(layer["constant_bytes"] for layer in layers) == report["constant_bytes"]
+    assert max(layer["alive_bytes"] for layer in layers) <= report["arena_bytes"]
+    assert layers[-1]["shape"] == report["tensor_shape"]
+    stacks = report.get("kernel_stack_bytes", {})
+    for row, layer in zip(rows, layers, strict=True):
+        assert row[3] == f"{layer['macs']:,}"
+        assert row[5:8] == [
+            f"{layer[key]:,}" for key in ("constant_bytes", "alive_bytes", "scratch_bytes")
+        ]
+        # the tensor that it writes and what it works in are in use while it runs
+        written = int(np.prod(layer["shape"]))
+        assert written <= layer["alive_bytes"]
+        if report["footprint_measured"] and layer["kernel"]:
+            assert row[8] == f"{stacks[layer['kernel']]:,}"
+            assert stacks[layer["kernel"]] <= report["stack_bytes"]
 
 
 def test_mismatches_stand_out(text: str) -> None:

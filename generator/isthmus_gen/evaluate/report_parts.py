@@ -66,19 +66,39 @@ def device_section(report: Mapping[str, Any]) -> Markup:
             ]
         )
     )
+    parts.append(table(*_layer_table(report), text_columns=3))
+    parts.append(
+        paragraph(
+            "Sizes in bytes. In use: what of the arena is alive while the layer runs, its scratch"
+            " included. Stack: the deepest chain of calls of the layer's kernel, where the tree was"
+            " built."
+        )
+    )
+    return join(parts)
+
+
+def _layer_table(report: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Head and rows of the layers; a bundle of an older version lacks some columns."""
     total = max(1, sum(int(layer["macs"]) for layer in report["layers"]))
+    stacks = report.get("kernel_stack_bytes", {})
     rows = [
         [
             str(number),
             str(layer["operator"]),
+            "x".join(str(size) for size in layer.get("shape", ())) or NONE,
             f"{int(layer['macs']):,}",
             f"{100 * int(layer['macs']) / total:.1f} %",
+            *(
+                _figure(key, layer.get(key))
+                for key in ("constant_bytes", "alive_bytes", "scratch_bytes")
+            ),
+            _figure("stack_bytes", stacks.get(layer.get("kernel"))),
         ]
         for number, layer in enumerate(report["layers"])
     ]
-    head = ["layer", "operator", "multiply-accumulates", "share"]
-    parts.append(table(head, rows, text_columns=2))
-    return join(parts)
+    head = ["layer", "operator", "output", "multiply-accumulates", "share", "constants",
+            "in use", "scratch", "stack"]  # fmt: skip
+    return head, rows
 
 
 _VERIFY = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from isthmus_gen.front.build import FrontPlan
-from isthmus_gen.front.plan import ALIGNMENT
+from isthmus_gen.front.plan import Place
 
 __all__ = ["LayerFigures", "layer_figures"]
 
@@ -33,8 +33,7 @@ class LayerFigures:
 def layer_figures(plan: FrontPlan) -> tuple[LayerFigures, ...]:
     """The figures of every layer in the order of execution.
 
-    Layer i is step i + 1 of the memory plan; each buffer counts with its size rounded up to the
-    arena's alignment, so the largest ``alive_bytes`` is the plan's lower bound.
+    Layer i is step i + 1 of the memory plan. Bytes that two buffers share count once.
     """
     found = []
     for index, layer in enumerate(plan.layers):
@@ -47,8 +46,17 @@ def layer_figures(plan: FrontPlan) -> tuple[LayerFigures, ...]:
                 shape=plan.graph.tensors[layer.output].shape[1:],
                 macs=layer.macs,
                 constant_bytes=sum(array.bytes for array in layer.arrays),
-                alive_bytes=sum(-(-b.size // ALIGNMENT) * ALIGNMENT for b in alive),
+                alive_bytes=_covered(alive),
                 scratch_bytes=layer.scratch_bytes,
             )
         )
     return tuple(found)
+
+
+def _covered(places: list[Place]) -> int:
+    """Bytes of the arena that lie in one of ``places`` or more."""
+    total = end = 0
+    for place in sorted(places, key=lambda p: p.offset):
+        total += max(0, place.offset + place.size - max(end, place.offset))
+        end = max(end, place.offset + place.size)
+    return total

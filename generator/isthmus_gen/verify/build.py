@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from isthmus.errors import BuildError
 from isthmus_gen.targets import Emulator, MemoryMap, QemuSystemEmulator, Target
-from isthmus_gen.verify.elf import ElfFile
+from isthmus_gen.verify.elf import STT_FUNC, ElfFile
 from isthmus_gen.verify.emulators import find_emulator
 from isthmus_gen.verify.stack import StackReport, stack_report
 from isthmus_gen.verify.toolchain import Toolchain, find_toolchain
@@ -26,6 +26,7 @@ from isthmus_gen.verify.workshop import Workshop
 
 __all__ = ["Build", "Layout", "build_tree"]
 
+KERNEL_PREFIX = "isth_k_"
 ENTRIES = ("isth_front_run", "isth_encode_tensor")
 
 
@@ -42,7 +43,10 @@ class Layout:
 
 @dataclass(frozen=True)
 class Build:
-    """A linked program and its sizes in bytes (None where the format of the program hides them)."""
+    """A linked program and its sizes in bytes (None where the format of the program hides them).
+
+    ``kernel_stacks`` is the deepest chain of calls below each kernel of the front half.
+    """
 
     elf: Path
     target: Target
@@ -57,6 +61,7 @@ class Build:
     stack: StackReport | None
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
+    kernel_stacks: dict[str, int] = field(default_factory=dict)
 
 
 def build_tree(
@@ -165,7 +170,17 @@ class _Builder:
             stack=report,
             warnings=tuple(dict.fromkeys(self.shop.warnings)),
             notes=tuple(notes),
+            kernel_stacks=_kernel_stacks(tree),
         )
+
+
+def _kernel_stacks(tree: Sequence[Path]) -> dict[str, int]:
+    if not all(ElfFile.is_elf(path) for path in tree):
+        return {}
+    symbols = (symbol for path in tree for symbol in ElfFile(path).symbols)
+    names = {s.name for s in symbols if s.is_global and s.section and s.kind == STT_FUNC}
+    kernels = sorted(name for name in names if name.startswith(KERNEL_PREFIX))
+    return stack_report(tree, kernels).deepest
 
 
 def _layout(elf: ElfFile) -> Layout:
