@@ -23,7 +23,16 @@ uint32_t harness_rung;
 uint32_t harness_sequence;
 uint32_t harness_length;
 uint32_t harness_status;
-const void *harness_tensor;
+uint32_t harness_part;
+
+#ifdef ISTH_FRONT_ROWS
+const uint32_t harness_parts = ISTH_FRONT_ROWS;
+#else
+const uint32_t harness_parts = 1;
+#ifndef HARNESS_EMPTY
+static const void *tensor;
+#endif
+#endif
 
 void harness_stop(void) {
     for (;;) {
@@ -39,7 +48,10 @@ void *harness_input(void) {
 }
 
 void harness_front(void) {
-    harness_tensor = harness_arena;
+}
+
+const void *harness_tensor(void) {
+    return harness_arena;
 }
 
 void harness_encode(void) {
@@ -58,12 +70,37 @@ void *harness_input(void) {
 #endif
 }
 
+#ifdef ISTH_FRONT_ROWS
+
+void harness_front(void) {
+    isth_front_begin(harness_arena);
+}
+
+const void *harness_tensor(void) {
+    return isth_front_row(harness_arena, harness_part);
+}
+
+void harness_encode(void) {
+    size_t length = 0;
+
+    harness_status = (uint32_t)isth_encode_rows(&harness_memory, harness_arena, harness_rung,
+                                                (uint16_t)harness_sequence, harness_frame,
+                                                sizeof harness_frame, &length);
+    harness_length = (uint32_t)length;
+}
+
+#else
+
 void harness_front(void) {
 #if ISTH_HAS_FRONT
-    harness_tensor = isth_front_run(harness_arena);
+    tensor = isth_front_run(harness_arena);
 #else
-    harness_tensor = harness_arena;
+    tensor = harness_arena;
 #endif
+}
+
+const void *harness_tensor(void) {
+    return tensor;
 }
 
 void harness_encode(void) {
@@ -71,8 +108,10 @@ void harness_encode(void) {
 
     harness_status =
         (uint32_t)isth_encode_tensor(&harness_memory, harness_rung, (uint16_t)harness_sequence,
-                                     harness_tensor, harness_frame, sizeof harness_frame, &length);
+                                     tensor, harness_frame, sizeof harness_frame, &length);
     harness_length = (uint32_t)length;
 }
+
+#endif
 
 #endif

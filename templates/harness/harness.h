@@ -3,6 +3,8 @@
  *
  *   input -> harness_front() -> tensor -> harness_encode() -> frame
  *
+ * Where the front half gives its tensor row by row, the rows are computed in harness_encode().
+ *
  * Unicorn calls the two steps by their symbols; every other tool runs stream.c, which reads inputs
  * and writes records through the five functions of a port. Nothing here is part of the firmware.
  */
@@ -20,14 +22,18 @@ extern const uint32_t harness_layout[5];
 extern uint32_t harness_rung;
 extern uint32_t harness_sequence;
 
-/* Left by the steps. */
-extern const void *harness_tensor;
+/* Left by the steps. The tensor may come in parts of equal size, one after the other. */
+extern const uint32_t harness_parts;
 extern uint8_t harness_frame[];
 extern uint32_t harness_length;
 extern uint32_t harness_status;
 
+/* Which part harness_tensor() is asked for. */
+extern uint32_t harness_part;
+
 void *harness_input(void);
 void harness_front(void);
+const void *harness_tensor(void);
 void harness_encode(void);
 
 /* Where Unicorn stops: the return address of every call it makes. */

@@ -38,6 +38,8 @@ __all__ = [
 _CDEF = """
 int8_t *isth_front_input(void *arena);
 const int8_t *isth_front_run(void *arena);
+void isth_front_begin(void *arena);
+const int8_t *isth_front_row(void *arena, uint32_t row);
 """
 _ALIGN = 16
 _SOURCE = re.compile(r"firmware/src/isth_(front|k_)\w*\.[ch]")
@@ -104,6 +106,8 @@ class CompiledFront:
         self.input_bytes = _define(text, "ISTH_FRONT_INPUT_BYTES")
         self.output_bytes = _define(text, "ISTH_FRONT_OUTPUT_BYTES")
         self.arena_bytes = _define(text, "ISTH_FRONT_ARENA_BYTES")
+        # where the front half gives its output row by row
+        self.rows = _define(text, "ISTH_FRONT_ROWS") if "ISTH_FRONT_ROWS " in text else 0
         library = compile_shared(
             sorted(path for path in files if path.suffix == ".c"),
             [header.parent],
@@ -127,8 +131,13 @@ class CompiledFront:
         out = np.empty((len(flat), self.output_bytes), dtype=np.int8)
         for given, result in zip(flat, out, strict=True):
             ffi.memmove(lib.isth_front_input(arena), given, self.input_bytes)
-            tensor = lib.isth_front_run(arena)  # cffi lets go of the GIL for the call
-            ffi.memmove(ffi.from_buffer(result), tensor, self.output_bytes)
+            # cffi lets go of the GIL for a call
+            if not self.rows:
+                ffi.memmove(ffi.from_buffer(result), lib.isth_front_run(arena), self.output_bytes)
+                continue
+            lib.isth_front_begin(arena)
+            for row, part in enumerate(result.reshape(self.rows, -1)):
+                ffi.memmove(ffi.from_buffer(part), lib.isth_front_row(arena, row), part.size)
         return out
 
 

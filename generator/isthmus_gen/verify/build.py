@@ -27,7 +27,7 @@ from isthmus_gen.verify.workshop import Workshop
 __all__ = ["Build", "Layout", "build_tree"]
 
 KERNEL_PREFIX = "isth_k_"
-ENTRIES = ("isth_front_run", "isth_encode_tensor")
+ENTRIES = ("isth_front_run", "isth_front_begin", "isth_encode_rows", "isth_encode_tensor")
 
 
 @dataclass(frozen=True)

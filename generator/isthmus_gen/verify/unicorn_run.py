@@ -56,8 +56,7 @@ def run_unicorn(
         emulated.set_word("harness_rung", rung)
         emulated.set_word("harness_sequence", i & 0xFFFF)
         front.append(emulated.call("harness_front", count=count)[1])
-        tensor = emulated.read(emulated.word("harness_tensor"), emulated.tensor_bytes)
-        tensors[i] = np.frombuffer(tensor, dtype=np.int8)
+        tensors[i] = np.frombuffer(emulated.tensor(), dtype=np.int8)
         encode.append(emulated.call("harness_encode", count=count)[1])
         statuses.append(emulated.word("harness_status"))
         frames.append(emulated.frame() if statuses[-1] == 0 else b"")
@@ -156,6 +155,16 @@ class _Machine:
     def set_word(self, name: str, value: int) -> None:
         """Sets the 32-bit variable ``name``."""
         self.write(self._elf.symbol(name).value, value.to_bytes(4, "little"))
+
+    def tensor(self) -> bytes:
+        """The feature tensor of the last step, which may come in parts."""
+        parts = self.word("harness_parts")
+        found = []
+        for part in range(parts):
+            self.set_word("harness_part", part)
+            address = self.call("harness_tensor")[0]
+            found.append(self.read(address, self.tensor_bytes // parts))
+        return b"".join(found)
 
     def frame(self) -> bytes:
         """The frame of the last step."""
