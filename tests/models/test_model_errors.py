@@ -27,7 +27,7 @@ def test_nothing_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "expected"),
     [
-        ("model.onnx", b"", r"format '\.onnx'; allowed: \.keras, \.h5, \.tflite"),
+        ("model.pt", b"", r"format '\.pt'; allowed: \.keras, \.h5, \.tflite, \.onnx"),
         ("model.tflite", b"no flatbuffer", "no TFL3 identifier.*; convert the network again"),
         (
             "model.tflite",

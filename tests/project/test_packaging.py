@@ -81,7 +81,8 @@ def test_wheel_names_licence_command_and_extras(wheel: Path) -> None:
     ]
     assert sorted(core) == ["cffi", "numpy"]
     extras = [line for line in metadata.splitlines() if line.startswith("Provides-Extra: ")]
-    assert {line.split()[1] for line in extras} == {"backhalf", "cli", "dev", "generate", "native"}
+    expected = {"backhalf", "cli", "dev", "generate", "native", "onnx"}
+    assert {line.split()[1] for line in extras} == expected
 
 
 def test_unpacked_wheel_finds_its_data(wheel: Path, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
 
 
 def cuts(
-    model: Annotated[Path, typer.Argument(help=".keras, .h5, SavedModel folder or .tflite.")],
+    model: Annotated[Path, typer.Argument(help=".keras, .h5, SavedModel folder, .tflite or .onnx.")],
     operators: Annotated[
         bool,
         typer.Option(
@@ -122,7 +122,7 @@ def _sizes(shape: tuple[int, ...]) -> list[int | None]:
 
 
 def generate(
-    model: Annotated[Path, typer.Argument(help=".keras, .h5, SavedModel folder or .tflite.")],
+    model: Annotated[Path, typer.Argument(help=".keras, .h5, SavedModel folder, .tflite or .onnx.")],
     cut: Annotated[str, typer.Option(help="Tensor to cut at; `isthmus cuts` lists them.")],
     calibration: Annotated[Path, typer.Option(help=".npz with x, or packed pictures.")],
     out: Annotated[Path, typer.Option(help="Directory of the bundle.")],

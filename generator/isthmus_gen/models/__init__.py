@@ -5,7 +5,8 @@
     halves = model.split(cut, representative)
 
 A SavedModel is converted to a float flatbuffer first and cut there: Keras 3 does not load that
-format, and its tensors then go by flatbuffer names.
+format, and its tensors then go by flatbuffer names. An ONNX file is read into Keras layers,
+channels last.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ __all__ = [
     "resolve_cut",
 ]
 
-FORMATS = ".keras, .h5, .tflite or a SavedModel folder"
+FORMATS = ".keras, .h5, .tflite, .onnx or a SavedModel folder"
 
 
 def load_model(path: str | Path, *, engine: Engine = "auto") -> LoadedModel:
@@ -51,6 +52,6 @@ def load_model(path: str | Path, *, engine: Engine = "auto") -> LoadedModel:
         raise ModelFileError(str(path), "no such file", remedy="check the path")
     if suffix == ".tflite":
         return FlatbufferModel(place, read_model_bytes(place), engine=engine)
-    if suffix in (".keras", ".h5", ".hdf5"):
+    if suffix in (".keras", ".h5", ".hdf5", ".onnx"):
         return KerasFileModel(place)
     raise ModelLoadError(str(path), f"format {suffix or 'without suffix'!r}", allowed=FORMATS)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,10 @@ from isthmus_gen.models.base import (
     check_representative,
 )
 from isthmus_gen.models.convert import int8_obstacle, keras_to_tflite
-from isthmus_gen.models.graph import Cut
+from isthmus_gen.models.graph import Cut, Graph
 from isthmus_gen.models.keras_file import keras_bytes, load_keras
 from isthmus_gen.models.keras_graph import flatten, rebuild
+from isthmus_gen.models.onnx_file import load_onnx
 
 __all__ = ["KerasFileModel"]
 
@@ -29,7 +31,7 @@ _BATCH = 128
 
 
 class KerasFileModel(LoadedModel):
-    """A ``.keras`` or ``.h5`` model, functional or sequential.
+    """A ``.keras`` or ``.h5`` model, functional or sequential, or an ``.onnx`` file read as one.
 
     Its halves are Keras models of shared layers until they are converted. The converter folds
     batch normalisation into the weights, so converted halves equal the Keras model within float
@@ -39,9 +41,15 @@ class KerasFileModel(LoadedModel):
     kind = "keras"
 
     def __init__(self, path: Path) -> None:
+        names: Mapping[str, str] = {}
+        if path.suffix.lower() == ".onnx":
+            self.kind = "onnx"
+            model, names = load_onnx(path)
+        else:
+            model = load_keras(path)
         self.path = path
-        self._whole = flatten(load_keras(path), str(path))
-        self.graph = self._whole.graph
+        self._whole = flatten(model, str(path))
+        self.graph = _with_aliases(self._whole.graph, names)
         given = self.graph.tensors[self.graph.input]
         self.input_shape = given.shape
         self.input_dtype = given.dtype
@@ -146,3 +154,14 @@ class KerasFileModel(LoadedModel):
         if works == 0:
             return "no earlier cut works; replace that operator"
         return f"nearest legal cut: {before[works - 1].name} (before)"
+
+
+def _with_aliases(graph: Graph, names: Mapping[str, str]) -> Graph:
+    """``graph`` whose tensors also go by other names: those of the file a model was read from."""
+    tensors = {
+        index: replace(tensor, aliases=(names[tensor.name],))
+        if names.get(tensor.name, tensor.name) != tensor.name
+        else tensor
+        for index, tensor in graph.tensors.items()
+    }
+    return replace(graph, tensors=tensors)
