@@ -41,9 +41,11 @@
 #if defined(__GNUC__)
 #define ISTH_K_INLINE static inline __attribute__((always_inline))
 #define ISTH_K_ALIGNED(bytes) __attribute__((aligned(bytes)))
+#define ISTH_K_ASIDE __attribute__((noinline, cold, unused)) static
 #else
 #define ISTH_K_INLINE static inline
 #define ISTH_K_ALIGNED(bytes)
+#define ISTH_K_ASIDE static
 #endif
 
 /* Keeps the compiler from summing products aside and adding them later, which costs a register and
@@ -71,8 +73,8 @@ typedef struct isth_k_filter {
 } isth_k_filter;
 
 /* How a layer's accumulators become int8. The generator chooses the first that is exact: */
-#define ISTH_K_RELU 0 /* as FAST, and nothing below the zero point is kept: ties need no care */
-#define ISTH_K_FAST 1 /* 1 <= right <= 20, |accumulator| < 2^30, no clamp but that of int8 */
+#define ISTH_K_RELU 0 /* as FAST with right >= 0, where the clamp takes all that is negative */
+#define ISTH_K_FAST 1 /* 1 <= right <= 23, |accumulator| < 2^30, no clamp but that of int8 */
 #define ISTH_K_GENERAL 2
 #define ISTH_K_SINGLE 3 /* GENERAL with one rounding, halves up: LiteRT's FULLY_CONNECTED */
 
@@ -161,10 +163,17 @@ ISTH_K_INLINE int8_t isth_k_finish(uint32_t acc, const isth_k_channel *channel,
 
 /* Clamps to int8; one instruction where the processor has it. */
 ISTH_K_INLINE int32_t isth_k_saturate(int32_t value) {
+#if defined(__ARM_FEATURE_SAT) && defined(__GNUC__)
+    __asm__("ssat %0, #8, %0" : "+r"(value));
+#else
     if (value < INT8_MIN) {
         value = INT8_MIN;
     }
-    return value > INT8_MAX ? INT8_MAX : value;
+    if (value > INT8_MAX) {
+        value = INT8_MAX;
+    }
+#endif
+    return value;
 }
 
 /* (2 * a * b + 2^31) / 2^32, rounded down, for |a| < 2^30. */
@@ -217,12 +226,12 @@ ISTH_K_INLINE int32_t isth_k_scale_once(int32_t value, int32_t multiplier, int32
     return (int32_t)result;
 }
 
-/* GENERAL and SINGLE. */
-ISTH_K_INLINE int8_t isth_k_finish_any(uint32_t acc, const isth_k_filter *filter,
-                                       const isth_k_output *output, int single) {
+/* GENERAL and SINGLE; seldom needed, so it may cost a call. */
+ISTH_K_ASIDE int8_t isth_k_finish_any(uint32_t acc, const isth_k_filter *filter,
+                                      const isth_k_output *output, int32_t mode) {
     const int32_t value = isth_k_signed(acc);
 
-    if (single) {
+    if (mode == ISTH_K_SINGLE) {
         return isth_k_clamp(isth_k_scale_once(value, filter->multiplier, filter->right), output);
     }
     return isth_k_clamp(isth_k_scale(value, filter->multiplier, -filter->right), output);

@@ -73,7 +73,7 @@ ISTH_K_INLINE int8_t finish(const isth_k_depthwise_layer *layer, uint32_t acc,
     if (layer->mode <= ISTH_K_FAST) {
         return isth_k_finish_fast(acc, filter, 0);
     }
-    return isth_k_finish_any(acc, filter, &layer->output, 0);
+    return isth_k_finish_any(acc, filter, &layer->output, ISTH_K_GENERAL);
 }
 
 /* Any kernel. */

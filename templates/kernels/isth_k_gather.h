@@ -19,27 +19,41 @@ ISTH_K_INLINE isth_k_number *isth_k_column(int8_t *scratch, int32_t groups, int3
     return (isth_k_number *)(void *)scratch + 4 * slot;
 }
 
-/* groups times four bytes from a 4-byte boundary become inputs of a column; returns where the next
- * ones go. */
+/* Four bytes from a 4-byte boundary become four inputs of a column. */
+ISTH_K_INLINE void isth_k_put_four(isth_k_number *to, const int8_t *from) {
+#if defined(ISTH_K_DSP)
+    const uint32_t word = isth_k_word(from);
+    const uint32_t even = isth_k_even(word);
+    const uint32_t odd = isth_k_odd(word);
+
+    __builtin_memcpy(__builtin_assume_aligned(to, 4), &even, sizeof even);
+    __builtin_memcpy(__builtin_assume_aligned(to + 2, 4), &odd, sizeof odd);
+#elif defined(__GNUC__)
+    __builtin_memcpy(__builtin_assume_aligned(to, 4), __builtin_assume_aligned(from, 4), 4);
+#else
+    to[0] = from[0];
+    to[1] = from[1];
+    to[2] = from[2];
+    to[3] = from[3];
+#endif
+}
+
+/* groups times four bytes; returns where the next ones go. */
 ISTH_K_INLINE isth_k_number *isth_k_put(isth_k_number *to, const int8_t *from, int32_t groups) {
     int32_t left;
 
-    for (left = groups; left > 0; left--) {
-#if defined(ISTH_K_DSP)
-        const uint32_t word = isth_k_word(from);
-        const uint32_t pairs[2] = {isth_k_even(word), isth_k_odd(word)};
-
-        __builtin_memcpy(to, pairs, sizeof pairs);
-#elif defined(__GNUC__)
-        __builtin_memcpy(__builtin_assume_aligned(to, 4), __builtin_assume_aligned(from, 4), 4);
-#else
-        to[0] = from[0];
-        to[1] = from[1];
-        to[2] = from[2];
-        to[3] = from[3];
-#endif
-        from += 4;
+    for (left = groups; left >= 4; left -= 4) {
+        isth_k_put_four(to, from);
+        isth_k_put_four(to + 8, from + 4);
+        isth_k_put_four(to + 16, from + 8);
+        isth_k_put_four(to + 24, from + 12);
+        to += 32;
+        from += 16;
+    }
+    for (; left > 0; left--) {
+        isth_k_put_four(to, from);
         to += 8;
+        from += 4;
     }
     return to;
 }

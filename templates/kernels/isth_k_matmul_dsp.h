@@ -24,9 +24,10 @@
     "smlad %[a01], %[q], %[v], %[a01]\n\t"                                                         \
     "smlad %[a11], %[q], %[u], %[a11]\n\t"
 
-/* Written out because compilers schedule their intrinsics until registers run out. */
-ISTH_K_INLINE void isth_k_dot_22(const int8_t *w, const int16_t *x, int32_t groups,
-                                 uint32_t acc[4]) {
+/* acc[2 * filter + position]; returns the weights' end. Written out because compilers schedule
+ * their intrinsics until registers run out. */
+ISTH_K_INLINE const int8_t *isth_k_dot_22(const int8_t *w, const int16_t *x, int32_t groups,
+                                          uint32_t acc[4]) {
     uint32_t a00 = acc[0];
     uint32_t a01 = acc[1];
     uint32_t a10 = acc[2];
@@ -59,10 +60,11 @@ ISTH_K_INLINE void isth_k_dot_22(const int8_t *w, const int16_t *x, int32_t grou
     acc[1] = a01;
     acc[2] = a10;
     acc[3] = a11;
+    return w;
 }
 #else
-ISTH_K_INLINE void isth_k_dot_22(const int8_t *w, const int16_t *x, int32_t groups,
-                                 uint32_t acc[4]) {
+ISTH_K_INLINE const int8_t *isth_k_dot_22(const int8_t *w, const int16_t *x, int32_t groups,
+                                          uint32_t acc[4]) {
     int32_t left;
 
     for (left = groups; left > 0; left--) {
@@ -82,6 +84,7 @@ ISTH_K_INLINE void isth_k_dot_22(const int8_t *w, const int16_t *x, int32_t grou
         w += 8;
         x += 8;
     }
+    return w;
 }
 #endif
 

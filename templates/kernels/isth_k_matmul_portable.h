@@ -4,9 +4,10 @@
 
 #include "isth_k_matmul.h"
 
-/* acc[2 * filter + position] of two filters at two positions. */
-ISTH_K_INLINE void isth_k_dot_22(const int8_t *w, const int8_t *x, int32_t groups,
-                                 uint32_t acc[4]) {
+#if !defined(ISTH_K_OWN_DOT_22)
+/* acc[2 * filter + position] of two filters at two positions; returns the weights' end. */
+ISTH_K_INLINE const int8_t *isth_k_dot_22(const int8_t *w, const int8_t *x, int32_t groups,
+                                          uint32_t acc[4]) {
     uint32_t a00 = acc[0];
     uint32_t a01 = acc[1];
     uint32_t a10 = acc[2];
@@ -41,7 +42,9 @@ ISTH_K_INLINE void isth_k_dot_22(const int8_t *w, const int8_t *x, int32_t group
     acc[1] = a01;
     acc[2] = a10;
     acc[3] = a11;
+    return w;
 }
+#endif
 
 /* acc[filter] of two filters at one position. */
 ISTH_K_INLINE void isth_k_dot_21(const int8_t *w, const int8_t *x, int32_t inputs,

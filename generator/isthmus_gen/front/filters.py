@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from isthmus_gen.front.quantize import INT8_MAX, INT8_MIN, wrap_int32
+from isthmus_gen.front.quantize import INT8_MAX, INT8_MIN, requantize, wrap_int32
 
 __all__ = ["FAST", "GENERAL", "RELU", "SINGLE", "FilterTable", "filter_table", "paired_weights"]
 
 RELU, FAST, GENERAL, SINGLE = range(4)  # ISTH_K_RELU ... in isth_k_common.h
-_MOST_RIGHT = 20
+_MOST_RIGHT = 23
 _LARGEST_SUM = 1 << 30
 
 
@@ -49,30 +49,44 @@ def filter_table(
     ``multipliers`` are Q0.31 numbers and powers of two (positive: to the left), one a filter. The
     mode is the first of RELU, FAST and GENERAL whose conditions in isth_k_common.h hold.
     """
-    weights64 = weights.astype(np.int64)
-    folded = bias - input_zero * weights64.sum(axis=1)
-    reach = np.abs(folded) + 128 * np.abs(weights64).sum(axis=1)
-    rights = [-shift for _, shift in multipliers]
+    folded = bias - input_zero * weights.astype(np.int64).sum(axis=1)
+    spread = 128 * np.abs(weights.astype(np.int64)).sum(axis=1)
     zero, minimum, maximum = output
-    fast = (
-        not single_rounding
-        and all(1 <= right <= _MOST_RIGHT for right in rights)
-        and int(reach.max()) < _LARGEST_SUM
-        and (minimum, maximum) == (INT8_MIN, INT8_MAX)
-    )
-    mode = SINGLE if single_rounding else GENERAL
-    if fast:
-        mode = RELU if zero == INT8_MIN else FAST
-    rows = [
-        (
-            wrap_int32(int(f)),
-            multiplier,
-            right,
-            (zero << right) + (1 << right >> 1) if fast else 0,
-        )
-        for f, (multiplier, _), right in zip(folded, multipliers, rights, strict=True)
+    values = [
+        (wrap_int32(int(f)), multiplier, -shift, 0)
+        for f, (multiplier, shift) in zip(folded, multipliers, strict=True)
     ]
-    return FilterTable(np.array(rows, dtype=np.int64), mode, output)
+    if single_rounding:
+        return FilterTable(np.array(values, dtype=np.int64), SINGLE, output)
+    mode = RELU if zero == INT8_MIN else FAST
+    fast = [
+        _fast(multiplier, -shift, int(f), int(s), zero, mode)
+        for (multiplier, shift), f, s in zip(multipliers, folded, spread, strict=True)
+    ]
+    if (minimum, maximum) == (INT8_MIN, INT8_MAX) and None not in fast:
+        return FilterTable(np.array(fast, dtype=np.int64), mode, output)
+    return FilterTable(np.array(values, dtype=np.int64), GENERAL, output)
+
+
+def _fast(
+    multiplier: int, right: int, folded: int, spread: int, zero: int, mode: int
+) -> tuple[int, int, int, int] | None:
+    """A filter's row in RELU or FAST mode, or None where that is not exact.
+
+    Its accumulators are all within ``spread`` of ``folded``.
+    """
+    if abs(folded) + spread < 1 << 31:
+        low, high = (
+            min(max(requantize(folded + sign * spread, multiplier, -right) + zero, -128), 127)
+            for sign in (-1, 1)
+        )
+        if low == high:  # a dead filter: every accumulator gives the same level
+            return 0, 0, 1, 2 * low + 1
+    if abs(folded) + spread >= _LARGEST_SUM:
+        return None
+    if not (0 if mode == RELU else 1) <= right <= _MOST_RIGHT:
+        return None
+    return folded, multiplier, right, (zero << right) + (1 << right >> 1)
 
 
 def paired_weights(weights: npt.NDArray[np.int8], groups: int = 1) -> npt.NDArray[np.int8]:
