@@ -33,8 +33,9 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.front_yardsticks import MODEL, YARDSTICKS
-from isthmus.errors import IsthmusError
+from isthmus.errors import DataDtypeError, IsthmusError
 from isthmus.interpreters import open_tflite
+from isthmus.optional import read_model_bytes
 from isthmus_gen.front import plan_front
 from isthmus_gen.front.build import shape_text
 from isthmus_gen.front.figures import layer_figures
@@ -160,15 +161,27 @@ def model_path(name: str) -> Path:
 
 
 @cache
-def subject(path: Path) -> tuple[bytes, npt.NDArray[np.int8], npt.NDArray[np.int8]]:
-    """A network, its inputs int8 [n, *shape] and what the tflite-micro wheel makes of them."""
-    tflite = path.read_bytes()
+def subject(path: Path) -> tuple[bytes, npt.NDArray[np.int8]]:
+    """A network and its inputs int8 [n, *shape]: noise, and fainter noise."""
+    tflite = read_model_bytes(path)
     shape = plan_front(tflite).input_shape
     inputs = np.random.default_rng(SEED).integers(-128, 128, (INPUTS, *shape), dtype=np.int8)
-    inputs[1:] = np.clip(inputs[1:] // 8 + 20, -128, 127)  # faint, so that the answer is another
+    inputs[1:] = np.clip(inputs[1:] // 8 + 20, -128, 127)  # so that the answer is another
+    return tflite, inputs
+
+
+@cache
+def golden(path: Path) -> npt.NDArray[np.int8]:
+    """What the tflite-micro wheel makes of the inputs, int8 [n, output bytes].
+
+    Raises MissingExtraError and ModelLoadError where the wheel is not there or refuses the network,
+    DataDtypeError for one that does not begin and end with int8.
+    """
+    tflite, inputs = subject(path)
     oracle = open_tflite(tflite, engine="tflm")
-    outputs = [oracle.run(x[np.newaxis])[0].reshape(-1) for x in inputs]
-    return tflite, inputs, np.array(outputs, dtype=np.int8)
+    if any(end.dtype != np.int8 for end in (*oracle.inputs, *oracle.outputs)):
+        raise DataDtypeError(str(path), "does not begin and end with int8", allowed="int8")
+    return np.array([oracle.run(x[np.newaxis])[0].reshape(-1) for x in inputs], dtype=np.int8)
 
 
 def facts(model: str) -> list[LayerFacts]:
@@ -188,16 +201,20 @@ def facts(model: str) -> list[LayerFacts]:
 
 def cost_of(
     model: str, core: str, compiler: str, emulator: str, work: Path | None = None
-) -> tuple[FrontCost, int]:
-    """The figures, and how many output elements differ from the tflite-micro wheel's.
+) -> FrontCost:
+    """The figures of one network on one core.
 
     Raises ToolMissingError where a compiler or an emulator is not installed.
     """
-    tflite, inputs, golden = subject(model_path(model))
-    cost = front_cost(
+    tflite, inputs = subject(model_path(model))
+    return front_cost(
         tflite, load_target(core), inputs, compiler=compiler, emulator=emulator, work_dir=work
     )
-    return cost, int(np.count_nonzero(cost.outputs != golden))
+
+
+def wrong_elements(model: str, cost: FrontCost) -> int:
+    """How many output elements differ from the tflite-micro wheel's; raises what golden does."""
+    return int(np.count_nonzero(cost.outputs != golden(model_path(model))))
 
 
 def measure(models: Sequence[str], cores: Sequence[str], compilers: Sequence[str]) -> Iterator[Row]:
@@ -208,7 +225,8 @@ def measure(models: Sequence[str], cores: Sequence[str], compilers: Sequence[str
                 for compiler in compilers:
                     if compiler not in compiler_names(load_target(core)):
                         continue
-                    cost, wrong = cost_of(model, core, compiler, "qemu-system", Path(name))
+                    cost = cost_of(model, core, compiler, "qemu-system", Path(name))
+                    wrong = wrong_elements(model, cost)
                     if wrong:
                         raise SystemExit(f"{model} {core} {compiler}: {wrong} wrong elements")
                     yield row_of(model, core, cost)
@@ -248,10 +266,14 @@ def print_layers(
     for model in models:
         for core in cores:
             for compiler in compilers:
-                cost, wrong = cost_of(model, core, compiler, emulator)
+                cost = cost_of(model, core, compiler, emulator)
                 print(f"{Path(model).stem}, {core}, {cost.compiler}, {cost.emulator}")
                 print(layer_table(cost))
-                verdict = f"WRONG: {wrong} elements differ" if wrong else "equal"
+                try:
+                    wrong = wrong_elements(model, cost)
+                    verdict = f"WRONG: {wrong} elements differ" if wrong else "equal"
+                except IsthmusError as error:
+                    wrong, verdict = 0, f"not compared, {error}"
                 print(f"outputs and tflite-micro's, {INPUTS} inputs: {verdict}")
                 print("\n".join(cost.warnings), flush=True)
                 bad += wrong
