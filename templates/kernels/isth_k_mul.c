@@ -2,30 +2,40 @@
 
 void isth_k_mul(const isth_k_mul_layer *layer, const int8_t *a, const int8_t *b, int8_t *y) {
     /* Copies: the compiler must assume that a store to y changes the layer itself. */
+    const isth_k_filter scale = layer->scale;
     const isth_k_output output = layer->output;
     const int32_t a_zero = layer->a_zero;
     const int32_t b_zero = layer->b_zero;
-    const int32_t multiplier = layer->multiplier;
-    const int32_t shift = layer->shift;
-    const int32_t length = layer->shape.length;
+    const int32_t step = layer->shape.single ? 0 : 1;
     isth_k_walk walk = isth_k_first_run(&layer->shape, a, b, y);
 
     do {
-        int32_t i;
+        const int8_t *one = walk.a;
+        const int8_t *other = walk.b;
+        const int8_t *const end = one + layer->shape.length;
+        int8_t *result = walk.y;
 
-        if (layer->shape.single) {
-            const int32_t factor = *walk.b - b_zero;
+        if (layer->mode != ISTH_K_FAST) {
+            while (one != end) {
+                const int32_t product = (*one++ - a_zero) * (*other - b_zero);
 
-            for (i = 0; i < length; i++) {
-                const int32_t product = (walk.a[i] - a_zero) * factor;
+                *result++ = isth_k_finish_any((uint32_t)product, &scale, &output, 0);
+                other += step;
+            }
+        } else if (step != 0) {
+            while (one != end) {
+                const int32_t product = (*one++ - a_zero) * (*other++ - b_zero);
 
-                walk.y[i] = isth_k_clamp(isth_k_scale(product, multiplier, shift), &output);
+                *result++ = isth_k_finish_fast((uint32_t)product, &scale, 0);
             }
         } else {
-            for (i = 0; i < length; i++) {
-                const int32_t product = (walk.a[i] - a_zero) * (walk.b[i] - b_zero);
+            const int32_t factor = *other - b_zero;
+            const int32_t offset = -a_zero * factor;
 
-                walk.y[i] = isth_k_clamp(isth_k_scale(product, multiplier, shift), &output);
+            while (one != end) {
+                const int32_t product = *one++ * factor + offset;
+
+                *result++ = isth_k_finish_fast((uint32_t)product, &scale, 0);
             }
         }
     } while (isth_k_next_run(&walk, &layer->shape, &layer->a_steps, &layer->b_steps));

@@ -5,14 +5,14 @@
 #include "isth_k_broadcast.h"
 
 typedef struct isth_k_mul_layer {
+    isth_k_filter scale; /* of the product; folded is unused */
+    int32_t mode;        /* ISTH_K_FAST or ISTH_K_GENERAL */
     isth_k_output output;
     isth_k_broadcast shape;
     isth_k_steps a_steps;
     isth_k_steps b_steps;
     int32_t a_zero;
     int32_t b_zero;
-    int32_t multiplier; /* of the product */
-    int32_t shift;
 } isth_k_mul_layer;
 
 /* y may be an operand that has its shape. */

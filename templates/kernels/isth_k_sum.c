@@ -1,40 +1,68 @@
 #include "isth_k_sum.h"
 
-/* Room for the fraction: 8 bits of operand, 20 below them, 1 of carry. */
+/* Operands are scaled with 20 bits of fraction; a scale of one half leaves 19 of them. */
 #define ISTH_K_SUM_FRACTION (INT32_C(1) << 20)
+#define ISTH_K_SUM_HALF (INT32_C(1) << 19)
 
-ISTH_K_INLINE int32_t operand(int8_t value, const isth_k_sum_scale *scale) {
-    return isth_k_scale_down((value - scale->zero) * ISTH_K_SUM_FRACTION, scale->multiplier,
-                             scale->right) *
-           scale->sign;
+/* The bits of a multiplier below the product's binary point: 31 less the 20 of the fraction. */
+#define ISTH_K_SUM_BELOW 11
+
+/* (value * 2^20) * multiplier / 2^31 / 2^right with the reference's two roundings. */
+ISTH_K_INLINE int32_t scaled(int32_t value, const isth_k_sum_scale *scale) {
+#if defined(ISTH_K_DSP)
+    value = isth_k_fast_multiply(value * ISTH_K_SUM_FRACTION, scale->multiplier);
+#else
+    /* The same in 32 bits: nine bits times the multiplier's upper 20 and lower 11. */
+    const int32_t above = isth_k_shift_down(scale->multiplier, ISTH_K_SUM_BELOW);
+    const int32_t below = scale->multiplier - above * (INT32_C(1) << ISTH_K_SUM_BELOW);
+    const int32_t half = INT32_C(1) << (ISTH_K_SUM_BELOW - 1);
+
+    value = value * above + isth_k_shift_down(value * below + half, ISTH_K_SUM_BELOW);
+#endif
+    /* Halves go away from zero, as in isth_k_round_shift; without a shift nothing is rounded. */
+    value += (isth_k_shift_down(value, 31) & scale->below_zero) + scale->half;
+    return isth_k_shift_down(value, scale->right) * scale->sign;
 }
 
 void isth_k_sum(const isth_k_sum_layer *layer, const int8_t *a, const int8_t *b, int8_t *y) {
     /* Copies: the compiler must assume that a store to y changes the layer itself. */
     const isth_k_sum_scale scale_a = layer->a;
     const isth_k_sum_scale scale_b = layer->b;
+    const isth_k_filter scale = layer->scale;
     const isth_k_output output = layer->output;
-    const int32_t multiplier = layer->multiplier;
-    const uint32_t right = layer->right;
-    const int32_t length = layer->shape.length;
+    const int32_t step = layer->shape.single ? 0 : 1;
+    const int32_t factor = scale_a.sign * ISTH_K_SUM_HALF;
+    const int32_t offset = -scale_a.zero * factor;
     isth_k_walk walk = isth_k_first_run(&layer->shape, a, b, y);
 
     do {
-        int32_t i;
+        const int8_t *one = walk.a;
+        const int8_t *other = walk.b;
+        const int8_t *const end = one + layer->shape.length;
+        int8_t *result = walk.y;
 
-        if (layer->shape.single) {
-            const int32_t scaled = operand(*walk.b, &scale_b);
+        if (layer->mode != ISTH_K_FAST) {
+            while (one != end) {
+                const int32_t sum = scaled(*one++ - scale_a.zero, &scale_a) +
+                                    scaled(*other - scale_b.zero, &scale_b);
 
-            for (i = 0; i < length; i++) {
-                const int32_t sum = operand(walk.a[i], &scale_a) + scaled;
+                *result++ = isth_k_finish_any((uint32_t)sum, &scale, &output, 0);
+                other += step;
+            }
+        } else if (step != 0) {
+            while (one != end) {
+                const int32_t sum =
+                    *one++ * factor + offset + scaled(*other++ - scale_b.zero, &scale_b);
 
-                walk.y[i] = isth_k_clamp(isth_k_scale_down(sum, multiplier, right), &output);
+                *result++ = isth_k_finish_fast((uint32_t)sum, &scale, 0);
             }
         } else {
-            for (i = 0; i < length; i++) {
-                const int32_t sum = operand(walk.a[i], &scale_a) + operand(walk.b[i], &scale_b);
+            const int32_t fixed = scaled(*other - scale_b.zero, &scale_b);
 
-                walk.y[i] = isth_k_clamp(isth_k_scale_down(sum, multiplier, right), &output);
+            while (one != end) {
+                const int32_t sum = scaled(*one++ - scale_a.zero, &scale_a) + fixed;
+
+                *result++ = isth_k_finish_fast((uint32_t)sum, &scale, 0);
             }
         }
     } while (isth_k_next_run(&walk, &layer->shape, &layer->a_steps, &layer->b_steps));

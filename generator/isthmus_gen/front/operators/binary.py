@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from isthmus_gen.front.activations import scale_ratio
+from isthmus_gen.front.filters import FAST, GENERAL
 from isthmus_gen.front.flatbuffer import Tensor
 from isthmus_gen.front.layers import Array, Layer, Ref, Struct, Value
 from isthmus_gen.front.operators.base import Request
@@ -16,13 +17,14 @@ from isthmus_gen.front.quantize import INT8_MAX, INT8_MIN, requantize
 
 __all__ = ["Broadcast", "lower_add", "lower_mul", "lower_prelu", "lower_sub", "merge_axes"]
 
+_Axes = tuple[tuple[int, bool, bool], ...]
+
 _AXES_MAX = 4
+_FAST_RIGHT_MAX = 23  # of ISTH_K_FAST: the offset still fits
 _FRACTION_BITS = 20
 
 
-def merge_axes(
-    a: tuple[int, ...], b: tuple[int, ...]
-) -> tuple[tuple[tuple[int, bool, bool], ...], tuple[int, ...]]:
+def merge_axes(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[_Axes, tuple[int, ...]]:
     """The axes of two shapes that stretch to a common one, and that shape; ValueError if none.
 
     An axis is its size and whether a and b move along it. Axes of size one are left out, and
@@ -54,7 +56,7 @@ class Broadcast:
     b_steps: Struct
 
 
-def _strides(axes: tuple[tuple[int, bool, bool], ...], operand: int) -> list[int]:
+def _strides(axes: _Axes, operand: int) -> list[int]:
     """Elements between neighbours along each axis; 0 where the operand does not move."""
     strides, below = [], 1
     for axis in reversed(axes):
@@ -63,7 +65,7 @@ def _strides(axes: tuple[tuple[int, bool, bool], ...], operand: int) -> list[int
     return strides[::-1]
 
 
-def _broadcast(axes: tuple[tuple[int, bool, bool], ...]) -> Broadcast:
+def _broadcast(axes: _Axes) -> Broadcast:
     """The walk along ``axes``, at most four, of which a moves along the last."""
     length, _, b_moves = axes[-1]
     outer, middle, inner = ((1, False, False),) * (_AXES_MAX - len(axes)) + axes[:-1]
@@ -85,7 +87,7 @@ def _operands(request: Request) -> tuple[Tensor, Tensor, Tensor]:
     return a, b, y
 
 
-def _axes(request: Request, a: Tensor, b: Tensor, y: Tensor) -> tuple[tuple[int, bool, bool], ...]:
+def _axes(request: Request, a: Tensor, b: Tensor, y: Tensor) -> _Axes:
     try:
         axes, shape = merge_axes(a.shape, b.shape)
     except ValueError:
@@ -195,25 +197,67 @@ def _lower_sum(request: Request, sign: int) -> Layer:
     second: tuple[Tensor, tuple[int, int], int] = (b, scales.b, sign)
     if _prefers_swap(axes, a, b):
         first, second = second, first
-        axes = tuple((size, of_b, of_a) for size, of_a, of_b in axes)
-    walk = _broadcast(axes)
+        axes = _swapped(axes)
     repeats, length = _tail(axes)
-    plain = sign == 1 and repeats > 0
-    operands = (("a", first), ("b", second))
-    params: tuple[tuple[str, Value], ...] = (
-        ("output", request.output_struct(y)),
-        *(
-            (name, Struct((t.zero_point, m, -s, *(() if plain else (signed,)))))
-            for name, (t, (m, s), signed) in operands
-        ),
-        ("multiplier", scales.result[0]),
-        ("right", -scales.result[1]),
-    )
     pair = (first[0], second[0])
-    if plain:
-        tail = (("repeats", repeats), ("length", length))
-        return _layer(request, "isth_k_add", pair, y, (*params, *tail), walk=False)
-    return _layer(request, "isth_k_sum", pair, y, (*params, *_walk_params(walk)))
+    if sign == 1 and repeats:
+        return _layer(
+            request,
+            "isth_k_add",
+            pair,
+            y,
+            (
+                ("output", request.output_struct(y)),
+                *(
+                    (n, Struct((t.zero_point, m, -s)))
+                    for n, (t, (m, s), _) in zip("ab", (first, second), strict=True)
+                ),
+                ("multiplier", scales.result[0]),
+                ("right", -scales.result[1]),
+                ("repeats", repeats),
+                ("length", length),
+            ),
+            walk=False,
+        )
+    if axes[-1][2] and second[0].scale > first[0].scale:
+        # The kernel takes the first one's scale for exactly one half where both move.
+        first, second = second, first
+        axes = _swapped(axes)
+    return _layer(
+        request,
+        "isth_k_sum",
+        (first[0], second[0]),
+        y,
+        (
+            *_finish_params(scales.result, request.output_values(y)),
+            *_walk_params(_broadcast(axes)),
+            *((n, _sum_scale(*operand)) for n, operand in zip("ab", (first, second), strict=True)),
+        ),
+    )
+
+
+def _sum_scale(tensor: Tensor, scale: tuple[int, int], sign: int) -> Struct:
+    """``isth_k_sum_scale``."""
+    multiplier, right = scale[0], -scale[1]
+    return Struct((tensor.zero_point, multiplier, right, 1 << right >> 1, -1 if right else 0, sign))
+
+
+def _finish_params(
+    scale: tuple[int, int], output: tuple[int, int, int]
+) -> tuple[tuple[str, Value], ...]:
+    """``isth_k_filter``, the mode and the output, of results that stay below 2**30."""
+    multiplier, right = scale[0], -scale[1]
+    fast = output[1:] == (INT8_MIN, INT8_MAX) and 1 <= right <= _FAST_RIGHT_MAX
+    offset = (output[0] << right) + (1 << right >> 1) if fast else 0
+    return (
+        ("scale", Struct((0, multiplier, right, offset))),
+        ("mode", FAST if fast else GENERAL),
+        ("output", Struct(output)),
+    )
+
+
+def _swapped(axes: _Axes) -> _Axes:
+    return tuple((size, of_b, of_a) for size, of_a, of_b in axes)
 
 
 def _walk_params(
@@ -222,12 +266,12 @@ def _walk_params(
     return (("shape", walk.shape), (a, walk.a_steps), (b, walk.b_steps))
 
 
-def _prefers_swap(axes: tuple[tuple[int, bool, bool], ...], a: Tensor, b: Tensor) -> bool:
+def _prefers_swap(axes: _Axes, a: Tensor, b: Tensor) -> bool:
     """Whether b must come first: a does not move within a run, or b alone has all elements."""
     return not axes[-1][1] or (a.elements < b.elements and axes[-1][2])
 
 
-def _tail(axes: tuple[tuple[int, bool, bool], ...]) -> tuple[int, int]:
+def _tail(axes: _Axes) -> tuple[int, int]:
     """How often b is repeated as a whole, and its length; (0, 0) where it stretches otherwise."""
     if axes[-1][1:] != (True, True):
         return 0, 0
@@ -264,19 +308,17 @@ def lower_mul(request: Request) -> Layer:
         return table
     if _prefers_swap(axes, a, b):
         a, b = b, a
-        axes = tuple((size, of_b, of_a) for size, of_a, of_b in axes)
+        axes = _swapped(axes)
     return _layer(
         request,
         "isth_k_mul",
         (a, b),
         y,
         (
-            ("output", request.output_struct(y)),
+            *_finish_params((multiplier, shift), request.output_values(y)),
             *_walk_params(_broadcast(axes)),
             ("a_zero", a.zero_point),
             ("b_zero", b.zero_point),
-            ("multiplier", multiplier),
-            ("shift", shift),
         ),
     )
 
