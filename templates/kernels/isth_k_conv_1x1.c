@@ -17,7 +17,7 @@ static const isth_k_number *gather(const isth_k_filters *filters, const int8_t *
         (void)isth_k_put(column, x, filters->groups);
     } else {
         int8_t *const bytes = scratch + (ptrdiff_t)16 * filters->groups;
-        int8_t *const end = isth_k_copy(bytes, x, filters->inputs);
+        int8_t *const end = isth_k_append(bytes, x, filters->inputs);
 
         (void)isth_k_copy_same(end, 0, 4 - filters->inputs % 4);
         (void)isth_k_put(column, bytes, filters->groups);

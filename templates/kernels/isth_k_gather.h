@@ -5,6 +5,10 @@
 #include "isth_k_dsp.h"
 #include "isth_k_matmul.h"
 
+#if defined(ISTH_K_MVE)
+#include <arm_mve.h>
+#endif
+
 /* The scratch of a layer with groups of four inputs, and more for their bytes where they do not
  * come in fours: the generator plans 16 * groups + (inputs % 4 ? 4 * groups : 0) bytes. */
 
@@ -74,25 +78,52 @@ ISTH_K_INLINE isth_k_number *isth_k_put_same(isth_k_number *to, int32_t value, i
 #endif
 
 /* count bytes, side by side; returns where the next ones go. */
-ISTH_K_INLINE int8_t *isth_k_copy(int8_t *to, const int8_t *from, int32_t count) {
+ISTH_K_INLINE int8_t *isth_k_append(int8_t *to, const int8_t *from, int32_t count) {
+#if defined(ISTH_K_MVE)
+    int32_t left;
+
+    for (left = count; left > 0; left -= 16) {
+        const mve_pred16_t some = vctp8q((uint32_t)left);
+
+        vstrbq_p_s8(to + (count - left), vldrbq_z_s8(from + (count - left), some), some);
+    }
+    return to + count;
+#else
 #if defined(ISTH_K_DSP)
-    for (; count >= 4; count -= 4) {
+    /* Words from any address; the last one may begin in the one before. */
+    if (count >= 4) {
+        for (; count > 4; count -= 4) {
+            __builtin_memcpy(to, from, 4);
+            to += 4;
+            from += 4;
+        }
+        to += count - 4;
+        from += count - 4;
         __builtin_memcpy(to, from, 4);
-        to += 4;
-        from += 4;
+        return to + 4;
     }
 #endif
     for (; count > 0; count--) {
         *to++ = *from++;
     }
     return to;
+#endif
 }
 
 ISTH_K_INLINE int8_t *isth_k_copy_same(int8_t *to, int32_t value, int32_t count) {
+#if defined(ISTH_K_MVE)
+    int32_t left;
+
+    for (left = count; left > 0; left -= 16) {
+        vstrbq_p_s8(to + (count - left), vdupq_n_s8((int8_t)value), vctp8q((uint32_t)left));
+    }
+    return to + count;
+#else
     for (; count > 0; count--) {
         *to++ = (int8_t)value;
     }
     return to;
+#endif
 }
 
 #endif
