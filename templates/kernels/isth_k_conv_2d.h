@@ -24,8 +24,8 @@ typedef struct isth_k_conv_2d_layer {
     int32_t groups;
 } isth_k_conv_2d_layer;
 
-/* x: [in_h][in_w][in_c], y: [out_h][out_w][out_c]; y may overlap the part of x that no later
- * position needs. scratch: see isth_k_gather.h. */
+/* x: [in_h][in_w][in_c], y: [out_h][out_w][out_c]; with one group y may overlap the
+ * part of x that no later position needs. scratch: see isth_k_gather.h. */
 void isth_k_conv_2d(const isth_k_conv_2d_layer *layer, const int8_t *x, int8_t *y, int8_t *scratch);
 
 /* The output rows [first_row, first_row + rows) alone; y is where the first of them goes. */
