@@ -39,6 +39,20 @@ def choose_front(
     OptionError where ``--element`` asks for a front half that the network does not give,
     ModelOperatorError where no C is there for an operator; ``nearest`` then finds a cut that works.
     """
+    plan = _choose(halves, options, nearest)
+    if plan is None and options.stream_rows:
+        raise OptionError(
+            "--stream-rows",
+            "the device runs the front half in float, by an interpreter",
+            allowed="where the front half is int8 and C",
+            remedy="leave the option out",
+        )
+    return plan
+
+
+def _choose(
+    halves: Halves, options: GenerateOptions, nearest: Callable[[], str | None]
+) -> FrontPlan | None:
     if options.element in ("float32", "int16"):
         if halves.front_float is None:
             raise OptionError(
@@ -54,7 +68,7 @@ def choose_front(
             )
         return None
     try:
-        return plan_front(halves.front_int8, rounding=options.rounding)
+        return plan_front(halves.front_int8, rounding=options.rounding, by_rows=options.stream_rows)
     except ModelOperatorError as error:
         # the front half's own names are the converter's; say it in those of the user's network
         name = nearest()

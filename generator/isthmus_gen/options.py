@@ -36,6 +36,8 @@ class GenerateOptions(BaseModel):
                                "auto" is int8 where the network can be made int8
     back                       a back half of your own, .tflite, .keras or .onnx; None for the cut's
     rounding                   rounding profile of the int8 front, "tflm" or "litert"
+    stream_rows                the last layers of the int8 front and the coder run row by row; the
+                               frames are the same
     limit                      calibration inputs to use; 0 for all
     vectors                    inputs kept as bring-up vectors
     """
@@ -59,6 +61,7 @@ class GenerateOptions(BaseModel):
     element: Literal["auto", "int8", "int16", "float32"] = "auto"
     back: Path | None = None
     rounding: Literal["tflm", "litert"] = "tflm"
+    stream_rows: bool = False
     limit: int = Field(default=0, ge=0)
     vectors: int = Field(default=2, ge=1, le=64)
 
@@ -83,7 +86,9 @@ class GenerateOptions(BaseModel):
             if name in _SPELT_OUT or value == info.default:
                 continue
             option = "--lambda" if name == "lam" else f"--{name.replace('_', '-')}"
-            words += [option, value.name if isinstance(value, Path) else str(value)]
+            words.append(option)
+            if value is not True:
+                words.append(value.name if isinstance(value, Path) else str(value))
         return [*words, "--out", "bundle"]
 
 
@@ -143,7 +148,8 @@ def _allowed(field: str) -> str:
     if get_origin(info.annotation) is Literal:
         return f"one of {', '.join(words)}"
     kinds = [kind for kind in (words or (info.annotation,)) if kind is not type(None)]
-    name = {int: "an integer", float: "a number", Path: "a path", str: "text"}.get(kinds[0], "N")
+    words_of = {int: "an integer", float: "a number", Path: "a path", str: "text"}
+    name = {**words_of, bool: "true or false"}.get(kinds[0], "N")
     bounds = {
         key: getattr(m, key) for m in info.metadata for key in ("ge", "le") if hasattr(m, key)
     }

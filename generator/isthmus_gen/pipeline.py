@@ -234,9 +234,15 @@ def _firmware(
         for name, content in rendered.items():
             front[name if name.startswith("tflm/") else f"src/{name}"] = content
     package = re.sub(r"[^a-z0-9]+", "_", options.model.stem.lower()).strip("_") or "network"
-    return render_tree(
-        TreeInput(profile, target, package, front, has_front=plan is not None), environment
+    tree = TreeInput(
+        profile,
+        target,
+        package,
+        front,
+        has_front=plan is not None,
+        stream_rows=plan is not None and plan.stream is not None,
     )
+    return render_tree(tree, environment)
 
 
 def _report(
@@ -275,6 +281,14 @@ def _report(
         out["arena_bytes"] = plan.arena_bytes
         out["arena_lower_bound_bytes"] = plan.arena_lower_bound
         out["constant_bytes"] = plan.constant_bytes
+        if plan.stream is not None:
+            out["streamed_layers"] = len(plan.layers) - plan.stream.first
+            out["arena_whole_bytes"] = plan.stream.whole_bytes
+            out["notes"].append(
+                f"the last {out['streamed_layers']} of {len(plan.layers)} layers run row by row:"
+                f" the arena takes {plan.arena_bytes} bytes, with the whole tensor"
+                f" {plan.stream.whole_bytes}"
+            )
         out["layers"] = [
             {**asdict(layer), "shape": list(layer.shape)} for layer in layer_figures(plan)
         ]

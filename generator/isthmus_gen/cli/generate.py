@@ -159,6 +159,14 @@ def generate(
         Path | None, typer.Option(help="A back half of your own: .tflite, .keras or .onnx.")
     ] = None,
     rounding: Annotated[str, typer.Option(help="Rounding profile: tflm or litert.")] = "tflm",
+    stream_rows: Annotated[
+        bool,
+        typer.Option(
+            "--stream-rows",
+            help="Run the last layers of the front half and the coder row by row: less RAM where "
+            "the feature tensor counts, the same frames.",
+        ),
+    ] = False,
     limit: Annotated[int, typer.Option(help="Calibration inputs to use; 0: all.")] = 0,
     vectors: Annotated[int, typer.Option(help="Inputs kept as bring-up vectors.")] = 2,
     json: JsonOption = False,
@@ -192,6 +200,7 @@ def generate(
             "element": element,
             "back": back,
             "rounding": rounding,
+            "stream_rows": stream_rows,
             "limit": limit,
             "vectors": vectors,
         }

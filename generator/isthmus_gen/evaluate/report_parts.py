@@ -62,6 +62,7 @@ def device_section(report: Mapping[str, Any]) -> Markup:
         definitions(
             [
                 ("Tensor arena", f"{arena:,} bytes; no plan needs fewer than {bound:,}"),
+                *_row_by_row(report),
                 ("Constants of the front half", f"{int(report['constant_bytes']):,} bytes"),
             ]
         )
@@ -75,6 +76,15 @@ def device_section(report: Mapping[str, Any]) -> Markup:
         )
     )
     return join(parts)
+
+
+def _row_by_row(report: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What the arena would take if the feature tensor were whole, where it is not."""
+    if "streamed_layers" not in report:
+        return []
+    whole = int(report["arena_whole_bytes"])
+    text = f"the last {report['streamed_layers']} layers; {whole:,} bytes with the whole tensor"
+    return [("Row by row", text)]
 
 
 def _layer_table(report: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
