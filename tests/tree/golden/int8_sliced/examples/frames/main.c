@@ -23,7 +23,8 @@ static volatile uint32_t front_ticks;
 #endif
 static volatile uint32_t encode_ticks;
 
-/* The next feature tensor, or NULL when the inputs have ended. */
+/* The next feature tensor, or NULL when the inputs have ended. Where the front half gives its
+ * output row by row (ISTH_FRONT_ROWS) there is none: push_elements asks for each row. */
 static const isth_element *next_tensor(void) {
 #if ISTH_HAS_FRONT
     int8_t *input = isth_front_input(arena);
@@ -34,7 +35,12 @@ static const isth_element *next_tensor(void) {
         return NULL;
     }
     start = isth_port_ticks();
+#ifdef ISTH_FRONT_ROWS
+    isth_front_begin(arena);
+    features = input;
+#else
     features = isth_front_run(arena);
+#endif
     front_ticks = isth_port_ticks() - start;
     return features;
 #else
@@ -42,7 +48,26 @@ static const isth_element *next_tensor(void) {
 #endif
 }
 
+/* Codes `count` elements from element `first` on, whole rows. */
+static isth_status push_elements(const isth_element *values, size_t first, size_t count) {
+#ifdef ISTH_FRONT_ROWS
+    isth_status status = ISTH_OK;
+    size_t end = first + count;
+
+    (void)values;
+    for (; status == ISTH_OK && first < end; first += ISTH_ROW_ELEMENTS) {
+        uint32_t row = (uint32_t)(first / ISTH_ROW_ELEMENTS);
+
+        status = isth_slice_push(&memory, isth_front_row(arena, row), ISTH_ROW_ELEMENTS);
+    }
+    return status;
+#else
+    return isth_slice_push(&memory, values + first, count);
+#endif
+}
+
 static int send_frame(const isth_element *values, uint16_t sequence) {
+    size_t first = 0u;
     uint32_t ticks = 0u;
     unsigned slice;
 
@@ -53,7 +78,7 @@ static int send_frame(const isth_element *values, uint16_t sequence) {
 
         if (isth_slice_begin(&memory, 0u, sequence, slice, slice_buffer, sizeof slice_buffer) !=
                 ISTH_OK ||
-            isth_slice_push(&memory, values, count) != ISTH_OK ||
+            push_elements(values, first, count) != ISTH_OK ||
             isth_slice_finish(&memory, &length) != ISTH_OK) {
             return -1;
         }
@@ -61,7 +86,7 @@ static int send_frame(const isth_element *values, uint16_t sequence) {
         if (isth_port_send(slice_buffer, length) != 0) {
             return -1;
         }
-        values += count;
+        first += count;
     }
     encode_ticks = ticks;
     return 0;
