@@ -28,11 +28,13 @@ class RowCall:
     Where ``params`` is None ``kernel`` is a function that takes the whole layer, the whole inputs
     and the number of the row; else it is the layer's own kernel over a struct of these parameters
     that describes one row, and input i moves on by ``steps[i]`` bytes from row to row.
+    ``scratch_bytes`` is the working memory of one row.
     """
 
     kernel: str
     params: tuple[tuple[str, Value], ...] | None
     steps: tuple[int, ...]
+    scratch_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -56,12 +58,23 @@ def _numbered(layer: Layer, rows: int) -> RowCall | None:
     """Kernels with a window, which have a function for rows by number."""
     if dict(layer.params).get("out_h") != rows:
         return None
-    return RowCall(f"{layer.kernel}_rows", None, (0,) * len(layer.inputs))
+    return RowCall(f"{layer.kernel}_rows", None, (0,) * len(layer.inputs), layer.scratch_bytes)
+
+
+def _planes(layer: Layer, rows: int) -> RowCall | None:
+    """DEPTHWISE_CONV_2D, whose scratch need not hold a whole plane then: isth_k_depthwise.h."""
+    call = _numbered(layer, rows)
+    if call is None:
+        return None
+    taps, width = _number(layer, "kernel_h"), _number(layer, "plane_w")
+    reach = (taps - 1) * _number(layer, "dilation_h") + 1
+    scratch = max(2 * reach * width, taps * width * _number(layer, "in_c"))
+    return replace(call, scratch_bytes=min(scratch, layer.scratch_bytes))
 
 
 def _changed(layer: Layer, steps: Sequence[int], **params: Value) -> RowCall:
     changed = tuple((name, params.get(name, value)) for name, value in layer.params)
-    return RowCall(layer.kernel, changed, tuple(steps))
+    return RowCall(layer.kernel, changed, tuple(steps), layer.scratch_bytes)
 
 
 def _number(layer: Layer, name: str) -> int:
@@ -108,14 +121,24 @@ def _add(layer: Layer, rows: int) -> RowCall | None:
 
 
 def _broadcast(layer: Layer, rows: int) -> RowCall | None:
-    """Operands that stretch: equal shapes and single values alone are one run."""
-    shape = dict(layer.params)["shape"]
-    assert isinstance(shape, Struct)
-    runs, length, single, *counts = shape.values
-    if runs != 1 or not isinstance(length, int) or length % rows:
-        return None
-    step = length // rows
-    return _changed(layer, [step, 0 if single else step], shape=Struct((1, step, single, *counts)))
+    """Operands that stretch: a row is a part of the only run, or some runs of the only loop."""
+    runs, length, single, inner, middle = _numbers(layer, "shape")
+    if runs == 1 and length % rows == 0:
+        step = length // rows
+        shape = Struct((1, step, single, inner, middle))
+        return _changed(layer, [step, 0 if single else step], shape=shape)
+    if runs == inner and runs % rows == 0:
+        count = runs // rows
+        moves = [_numbers(layer, name)[0] for name, _ in layer.params if name.endswith("_steps")]
+        shape = Struct((count, length, single, count, middle))
+        return _changed(layer, [count * move for move in moves], shape=shape)
+    return None
+
+
+def _numbers(layer: Layer, name: str) -> list[int]:
+    value = dict(layer.params)[name]
+    assert isinstance(value, Struct)
+    return [number for number in value.values if isinstance(number, int)]
 
 
 _FORMS: dict[str, Form] = {
@@ -123,9 +146,11 @@ _FORMS: dict[str, Form] = {
     "isth_k_average_pool": _numbered,
     "isth_k_conv_1x1": _positions,
     "isth_k_conv_2d": _numbered,
+    "isth_k_depthwise": _planes,
     "isth_k_lut": _elements,
     "isth_k_max_pool": _numbered,
     "isth_k_mul": _broadcast,
+    "isth_k_prelu": _broadcast,
     "isth_k_softmax": _vectors,
     "isth_k_sum": _broadcast,
 }
@@ -157,9 +182,13 @@ def stream_rows(graph: Graph, layers: Sequence[Layer], whole: Arena) -> tuple[St
     best: tuple[Stream, Arena] | None = None
     for first, calls in _ends(graph, layers, rows):
         made = {layer.output for layer in layers[first:]}
+        last = (
+            replace(layer, overlap=(), scratch_bytes=call.scratch_bytes)
+            for layer, call in zip(layers[first:], calls, strict=True)
+        )
         arena = plan_arena(
             graph,
-            [*layers[:first], *(replace(layer, overlap=()) for layer in layers[first:])],
+            [*layers[:first], *last],
             sizes={t: graph.tensors[t].elements // rows for t in made},
             kept={t for layer in layers[first:] for t in layer.tensor_inputs if t not in made},
         )
