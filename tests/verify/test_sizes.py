@@ -139,6 +139,37 @@ def test_the_deepest_chain_is_found(
     assert report.bytes is None
 
 
+def test_the_rare_part_of_a_function_is_no_call(
+    tmp_path: Path, require_tool: Callable[[str], str]
+) -> None:
+    """gcc moves an unlikely branch to a section of its own, and jumps back from there."""
+    gcc = require_tool("gcc")
+    source = tmp_path / "rare.c"
+    source.write_text(
+        "extern void __attribute__((cold)) complain(int);\n"
+        "int work(const int *x, int n);\n"
+        "int work(const int *x, int n) {\n"
+        "    volatile int room[64];\n"
+        "    int sum = 0;\n"
+        "    for (int i = 0; i < n; i++) {\n"
+        "        if (x[i] < 0) { complain(i); complain(n); }\n"
+        "        room[i & 63] = x[i];\n"
+        "        sum += room[(i + 1) & 63];\n"
+        "    }\n"
+        "    return sum;\n"
+        "}\n"
+    )
+    command = [gcc, "-O2", "-ffunction-sections", "-fstack-usage", "-c", "rare.c", "-o", "rare.o"]
+    done = run_tool(command, tmp_path)
+    assert done.returncode == 0, done.stderr
+    output = tmp_path / "rare.o"
+    assert any(symbol.name == "work.cold" for symbol in ElfFile(output).symbols)
+    report = stack_report([output], ["work"])
+    assert report.unbounded == ()
+    assert report.unknown == ("complain",)
+    assert 256 <= report.deepest["work"] < 400
+
+
 def test_the_elf_reader_agrees_with_pyelftools(build: Build) -> None:
     ours = ElfFile(build.elf)
     with build.elf.open("rb") as stream:

@@ -101,6 +101,7 @@ def _deepest(
 def _read(objects: Sequence[Path]) -> _Graph:
     graph = _Graph({}, {}, {}, {}, set())
     files = [ElfFile(path) for path in objects]
+    parts = {part: whole for i, file in enumerate(files) for part, whole in _cold_parts(i, file)}
     for i, (path, file) in enumerate(zip(objects, files, strict=True)):
         usage = _usage(path.with_suffix(".su"), graph.dynamic)
         for symbol in file.symbols:
@@ -127,12 +128,26 @@ def _read(objects: Sequence[Path]) -> _Graph:
                 continue
             else:
                 callee = graph.entries.get(symbol.name, symbol.name)
-            caller = (i, relocation.section)
+            caller: _Node = (i, relocation.section)
+            if caller in parts or callee in parts:
+                caller, callee = parts.get(caller, caller), parts.get(callee, callee)
+                if caller == callee:
+                    continue  # jumps there and back
             if _is_jump_table(file, relocation.section, symbol):
                 continue
             if callee != caller or symbol.kind == STT_FUNC:
                 graph.calls.setdefault(caller, set()).add(callee)
     return graph
+
+
+def _cold_parts(index: int, file: ElfFile) -> list[tuple[_Node, _Node]]:
+    """Sections in which gcc keeps the rare part of a function, and that function's own section.
+
+    The part has the function's frame and jumps back into it, which is no call.
+    """
+    functions = {s.name: s.section for s in file.symbols if s.kind == STT_FUNC and s.section}
+    pairs = [(s, functions.get(name.partition(".cold")[0])) for name, s in functions.items()]
+    return [((index, part), (index, whole)) for part, whole in pairs if whole and whole != part]
 
 
 def _is_jump_table(file: ElfFile, section: int, symbol: Symbol) -> bool:
