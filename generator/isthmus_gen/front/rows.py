@@ -196,10 +196,10 @@ def stream_rows(graph: Graph, layers: Sequence[Layer], whole: Arena) -> tuple[St
             row_bytes = output.elements // rows
             best = Stream(first, calls, rows, row_bytes, whole.bytes), arena
     if best is None:
-        last = f"model.operators[{layers[-1].place}] {layers[-1].operator}" if layers else "none"
+        name = f"model.operators[{layers[-1].place}] {layers[-1].operator}" if layers else "none"
         raise OptionError(
             OPTION,
-            f"the last layer, {last}, cannot run row by row",
+            f"the last layer, {name}, cannot run row by row",
             allowed="convolutions, pools, and operators that go element by element",
             remedy="leave the option out, or cut the network behind such a layer",
         )
