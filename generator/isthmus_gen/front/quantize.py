@@ -23,6 +23,7 @@ __all__ = [
     "requantize",
     "round_half_away",
     "round_shift",
+    "same_results",
     "wrap_int32",
 ]
 
@@ -100,6 +101,25 @@ def requantize(value: int, multiplier: int, shift: int) -> int:
     """
     left, right = (shift, 0) if shift > 0 else (0, -shift)
     return round_shift(high_multiply(wrap_int32(value << left), multiplier), right)
+
+
+def same_results(first: tuple[int, int], second: tuple[int, int], reach: int) -> bool:
+    """Whether two multipliers requantise every value of -reach..reach alike; reach below 2**20.
+
+    >>> same_results(quantize_multiplier(0.3), quantize_multiplier(0.3 + 1e-9), 100)
+    True
+    >>> same_results(quantize_multiplier(0.3), quantize_multiplier(0.31), 100)
+    False
+    """
+    values = np.arange(-reach, reach + 1, dtype=np.int64)
+    results = []
+    for multiplier, shift in (first, second):
+        if shift > 10:  # the values would leave int32
+            return first == second
+        high = ((values << max(shift, 0)) * multiplier + (1 << 30)) >> 31
+        half = (1 << max(-shift, 0)) >> 1
+        results.append(np.sign(high) * ((np.abs(high) + half) >> max(-shift, 0)))
+    return bool(np.array_equal(*results))
 
 
 def activation_range(activation: str, scale: np.float32, zero_point: int) -> tuple[int, int] | None:

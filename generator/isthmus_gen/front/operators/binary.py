@@ -13,7 +13,7 @@ from isthmus_gen.front.flatbuffer import Tensor
 from isthmus_gen.front.layers import Array, Layer, Ref, Struct, Value
 from isthmus_gen.front.operators.base import Request
 from isthmus_gen.front.operators.unary import table_layer
-from isthmus_gen.front.quantize import INT8_MAX, INT8_MIN, requantize
+from isthmus_gen.front.quantize import INT8_MAX, INT8_MIN, requantize, same_results
 
 __all__ = ["Broadcast", "lower_add", "lower_mul", "lower_prelu", "lower_sub", "merge_axes"]
 
@@ -292,11 +292,27 @@ def lower_sub(request: Request) -> Layer:
     return _lower_sum(request, -1)
 
 
+def _ratio(request: Request, reach: int, over: Tensor, *factors: Tensor) -> tuple[int, int]:
+    """The multiplier of values up to ``reach`` for the product of scales over that of ``over``.
+
+    The engines' quotients differ in their last bits. Where no value tells them apart, both profiles
+    get the same, so that one engine may stand in for the other.
+    """
+    scales = [t.scale for t in factors]
+    tflm, litert = (
+        request.multiplier(scale_ratio(rounding, over.scale, *scales))
+        for rounding in ("tflm", "litert")
+    )
+    return (
+        litert if request.rounding == "litert" and not same_results(tflm, litert, reach) else tflm
+    )
+
+
 def lower_mul(request: Request) -> Layer:
     """MUL."""
     a, b, y = _operands(request)
     axes = _axes(request, a, b, y)
-    multiplier, shift = request.multiplier(scale_ratio(request.rounding, y.scale, a.scale, b.scale))
+    multiplier, shift = _ratio(request, 255 * 255, y, a, b)
     table = _as_table(
         request,
         a,
@@ -331,8 +347,8 @@ def lower_prelu(request: Request) -> Layer:
         raise request.refuse(
             f"an input of shape {x.shape}", allowed=f"a tensor of the output's shape {y.shape}"
         )
-    positive = request.multiplier(scale_ratio(request.rounding, y.scale, x.scale))
-    negative = request.multiplier(scale_ratio(request.rounding, y.scale, x.scale, slopes.scale))
+    positive = _ratio(request, 255, y, x)
+    negative = _ratio(request, 255 * 255, y, x, slopes)
 
     def value_of(value: int, slope: int) -> int:
         centred = value - x.zero_point
