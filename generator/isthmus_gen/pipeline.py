@@ -288,6 +288,8 @@ def _report(
                 f"the last {out['streamed_layers']} of {len(plan.layers)} layers run row by row:"
                 f" the arena takes {plan.arena_bytes} bytes, with the whole tensor"
                 f" {plan.stream.whole_bytes}"
+                if plan.stream.calls
+                else "row by row takes no less memory here: the layers run whole, the coder by rows"
             )
         out["layers"] = [
             {**asdict(layer), "shape": list(layer.shape)} for layer in layer_figures(plan)

@@ -178,7 +178,8 @@ def _stream(plan: FrontPlan, calls: list[dict[str, Any]]) -> dict[str, Any] | No
         "rows": plan.stream.rows,
         "row_bytes": plan.stream.row_bytes,
         "begins": any(not (call["by_row"] or call["view"]) for call in calls),
-        "moves": any(call["moves"] for call in calls),
+        "moves": not plan.stream.calls or any(call["moves"] for call in calls),
+        "whole": not plan.stream.calls,
     }
 
 

@@ -4,6 +4,8 @@ The last layer computes one row of its output at a time, into memory of one row,
 it from there. Layers before it may join as long as a row of theirs is all that their reader needs
 for a row of its own: then theirs are never whole either. Of the ends that are possible that with
 the least memory is taken. What an end reads from outside is whole and stays until the last row.
+Where no end takes less than the whole tensor does (it may lie over its dying input), the layers run
+whole, and a row is a part of the tensor.
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ class RowCall:
 
 @dataclass(frozen=True)
 class Stream:
-    """What runs by rows: ``calls`` are those of the layers from ``first`` on.
+    """What runs by rows: ``calls`` are those of the layers from ``first`` on; none may pay.
 
     ``whole_bytes`` is the arena that the same front half takes with its output whole.
     """
@@ -203,6 +205,8 @@ def stream_rows(graph: Graph, layers: Sequence[Layer], whole: Arena) -> tuple[St
             allowed="convolutions, pools, and operators that go element by element",
             remedy="leave the option out, or cut the network behind such a layer",
         )
+    if best[1].bytes >= whole.bytes:
+        return replace(best[0], first=len(layers), calls=()), whole
     return best
 
 
