@@ -10,6 +10,10 @@
 
 #include "isth_k_common.h"
 
+#if defined(ISTH_K_MVE)
+#include <arm_mve.h>
+#endif
+
 /* How far an operand moves from the start of one run to the start of the next, in elements: within
  * the innermost loop around the runs, where that one ends, and where the one around it ends. */
 typedef struct isth_k_steps {
@@ -42,6 +46,17 @@ ISTH_K_INLINE isth_k_walk isth_k_first_run(const isth_k_broadcast *shape, const 
 
     return walk;
 }
+
+#if defined(ISTH_K_MVE)
+/* isth_k_finish_fast of four accumulators, stored. */
+ISTH_K_INLINE void isth_k_store_fast(int32x4_t value, const isth_k_filter *scale, int8_t *y) {
+    value = vqrdmulhq_n_s32(value, scale->multiplier);
+    value = vaddq_n_s32(vaddq_s32(value, vshrq_n_s32(value, 31)), scale->offset);
+    value = vshlq_r_s32(value, -scale->right);
+    value = vminq_s32(vmaxq_s32(value, vdupq_n_s32(INT8_MIN)), vdupq_n_s32(INT8_MAX));
+    vstrbq_s32(y, value);
+}
+#endif
 
 /* Moves on; 0 after the last run. */
 ISTH_K_INLINE int isth_k_next_run(isth_k_walk *walk, const isth_k_broadcast *shape,

@@ -23,6 +23,14 @@ void isth_k_mul(const isth_k_mul_layer *layer, const int8_t *a, const int8_t *b,
                 other += step;
             }
         } else if (step != 0) {
+#if defined(ISTH_K_MVE)
+            for (; end - one >= 4; one += 4, other += 4, result += 4) {
+                const int32x4_t first = vsubq_n_s32(vldrbq_s32(one), a_zero);
+
+                isth_k_store_fast(vmulq_s32(first, vsubq_n_s32(vldrbq_s32(other), b_zero)), &scale,
+                                  result);
+            }
+#endif
             while (one != end) {
                 const int32_t product = (*one++ - a_zero) * (*other++ - b_zero);
 
@@ -32,6 +40,12 @@ void isth_k_mul(const isth_k_mul_layer *layer, const int8_t *a, const int8_t *b,
             const int32_t factor = *other - b_zero;
             const int32_t offset = -a_zero * factor;
 
+#if defined(ISTH_K_MVE)
+            for (; end - one >= 4; one += 4, result += 4) {
+                isth_k_store_fast(vaddq_n_s32(vmulq_n_s32(vldrbq_s32(one), factor), offset), &scale,
+                                  result);
+            }
+#endif
             while (one != end) {
                 const int32_t product = *one++ * factor + offset;
 

@@ -24,6 +24,19 @@ ISTH_K_INLINE int32_t scaled(int32_t value, const isth_k_sum_scale *scale) {
     return isth_k_shift_down(value, scale->right) * scale->sign;
 }
 
+#if defined(ISTH_K_MVE)
+/* The same of four levels. */
+ISTH_K_INLINE int32x4_t scaled_4(const int8_t *levels, const isth_k_sum_scale *scale) {
+    int32x4_t value = vshlq_n_s32(vsubq_n_s32(vldrbq_s32(levels), scale->zero), 20);
+    int32x4_t below;
+
+    value = vqrdmulhq_n_s32(value, scale->multiplier);
+    below = vandq_s32(vshrq_n_s32(value, 31), vdupq_n_s32(scale->below_zero));
+    value = vaddq_n_s32(vaddq_s32(value, below), scale->half);
+    return vmulq_n_s32(vshlq_r_s32(value, -(int32_t)scale->right), scale->sign);
+}
+#endif
+
 void isth_k_sum(const isth_k_sum_layer *layer, const int8_t *a, const int8_t *b, int8_t *y) {
     /* Copies: the compiler must assume that a store to y changes the layer itself. */
     const isth_k_sum_scale scale_a = layer->a;
@@ -50,6 +63,14 @@ void isth_k_sum(const isth_k_sum_layer *layer, const int8_t *a, const int8_t *b,
                 other += step;
             }
         } else if (step != 0) {
+#if defined(ISTH_K_MVE)
+            for (; end - one >= 4; one += 4, other += 4, result += 4) {
+                const int32x4_t first = vmulq_n_s32(vldrbq_s32(one), factor);
+
+                isth_k_store_fast(vaddq_s32(vaddq_n_s32(first, offset), scaled_4(other, &scale_b)),
+                                  &scale, result);
+            }
+#endif
             while (one != end) {
                 const int32_t sum =
                     *one++ * factor + offset + scaled(*other++ - scale_b.zero, &scale_b);
@@ -59,6 +80,11 @@ void isth_k_sum(const isth_k_sum_layer *layer, const int8_t *a, const int8_t *b,
         } else {
             const int32_t fixed = scaled(*other - scale_b.zero, &scale_b);
 
+#if defined(ISTH_K_MVE)
+            for (; end - one >= 4; one += 4, result += 4) {
+                isth_k_store_fast(vaddq_n_s32(scaled_4(one, &scale_a), fixed), &scale, result);
+            }
+#endif
             while (one != end) {
                 const int32_t sum = scaled(*one++ - scale_a.zero, &scale_a) + fixed;
 
