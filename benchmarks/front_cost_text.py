@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -50,13 +51,11 @@ out from its MLPerf Tiny v1.3 times and the clock (cycles = ms x MHz). Beside th
 is to reach."""
 
 
-_BY_LAYER_TEXT = """### By layer: {name} (`{model}`), gcc
-
-Worst over best, instructions for a multiply-accumulate: {ratios}; to reach: below {goal}. Layers
-with less than 0.1 % of the multiply-accumulates are not compared. Sizes in bytes; alive: what of
-the arena is in use while the layer runs, its scratch counted.
-
-"""
+_BY_LAYER_TEXT = (
+    "Worst over best, instructions for a multiply-accumulate: {ratios}; to reach: below {goal}."
+    " Layers with less than 0.1 % of the multiply-accumulates are not compared. Sizes in bytes;"
+    " alive: what of the arena is in use while the layer runs, its scratch counted."
+)
 
 
 def section(results: Results) -> str:
@@ -161,9 +160,9 @@ def _by_layer(results: Results, model: str, name: str) -> str:
         ratio, worst, best = spread(layers, counts[core])
         name_of_core = core.removeprefix("cortex-").upper()
         ratios.append(f"{ratio:.2f} on the {name_of_core} (layer {worst} over layer {best})")
-    return _BY_LAYER_TEXT.format(
-        name=name, model=model, ratios=" and ".join(ratios), goal=f"{SPREAD_GOAL:g}"
-    ) + aligned(head, body)
+    text = _BY_LAYER_TEXT.format(ratios=" and ".join(ratios), goal=f"{SPREAD_GOAL:g}")
+    title = f"### By layer: {name} (`{model}`), gcc"
+    return f"{title}\n\n{textwrap.fill(text, 100)}\n\n{aligned(head, body)}"
 
 
 def layer_table(cost: FrontCost) -> str:
