@@ -12,8 +12,9 @@ typedef struct isth_k_copy_layer {
     int32_t y_step[4];
 } isth_k_copy_layer;
 
-/* Slices, splits, concatenations, transpositions and repetitions are of this form; x and y do not
- * overlap. */
+/* Slices, splits, concatenations, transpositions and repetitions are of this form. Where elements
+ * are read and written in the order of memory y may begin where x does; else they do not overlap.
+ */
 void isth_k_copy(const isth_k_copy_layer *layer, const int8_t *x, int8_t *y);
 
 #endif

@@ -98,6 +98,19 @@ def merged_axes(
     return tuple(sizes), tuple(tuple(k) for k in kept)
 
 
+def _forward(sizes: tuple[int, ...], x_steps: tuple[int, ...], y: View, target: Tensor) -> bool:
+    """Whether all of ``target`` is written in order, from elements of x in their order.
+
+    Element p of the output then lies at or before the one that it is read from.
+    """
+    nested = (s * n for s, n in zip(x_steps[1:], sizes[1:], strict=True))
+    return (
+        y == View.whole(target.shape)
+        and all(step > 0 for step in x_steps)
+        and all(outer >= inner for outer, inner in zip(x_steps, nested, strict=False))
+    )
+
+
 def copy_layer(request: Request, source: Tensor, x: View, target: Tensor, y: View) -> Layer:
     """The layer that copies ``x`` of ``source`` to ``y`` of ``target``: a view where nothing moves.
 
@@ -137,6 +150,7 @@ def copy_layer(request: Request, source: Tensor, x: View, target: Tensor, y: Vie
             ("y_step", Struct((1,) * lead + y_steps)),
         ),
         arrays=arrays,
+        in_place=(source.index,) if _forward(sizes, x_steps, y, target) and not arrays else (),
     )
 
 
