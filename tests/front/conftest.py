@@ -148,6 +148,12 @@ class ModelBuilder:
 
 
 @pytest.fixture(scope="session")
+def harness() -> str:
+    """A program around a front half: inputs from standard input, outputs to standard output."""
+    return HARNESS
+
+
+@pytest.fixture(scope="session")
 def strict_flags() -> list[str]:
     """The warnings every emitted C file must pass, as errors."""
     return STRICT
