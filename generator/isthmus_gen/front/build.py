@@ -13,6 +13,7 @@ from isthmus_gen.front.ends import absorb_ends, check_ends, check_order
 from isthmus_gen.front.flatbuffer import Graph, Operator, Tensor, read_graph
 from isthmus_gen.front.layers import Layer
 from isthmus_gen.front.operators import OPERATORS, Request
+from isthmus_gen.front.operators.tables import live_layers
 from isthmus_gen.front.plan import Arena, plan_arena
 from isthmus_gen.front.rows import Stream, stream_rows
 from isthmus_gen.models.flatbuffer import parse
@@ -194,6 +195,7 @@ def plan_front(tflite: bytes, *, rounding: str = "tflm", by_rows: bool = False) 
             raise _refusal(error, operator, tflite, graph) from error
     check_ends(graph)
     check_order(graph)
+    layers = live_layers(graph, layers)
     files = sorted({name for layer in layers for name in layer.files})
     # TensorFlow Lite Micro runs the file as it is, its converting ends included.
     methods = {

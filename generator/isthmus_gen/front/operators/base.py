@@ -25,11 +25,15 @@ __all__ = ["OperatorRow", "Request", "Window", "same_padding", "window"]
 
 @dataclass(frozen=True)
 class Request:
-    """One operator to lower: the graph around it and the rounding profile (tflm or litert)."""
+    """One operator to lower: the graph around it and the rounding profile (tflm or litert).
+
+    ``depth`` counts the operators behind this one for whose sake it is lowered.
+    """
 
     graph: Graph
     operator: Operator
     rounding: str = "tflm"
+    depth: int = 0
 
     def refuse(self, what: str, *, allowed: str = "", remedy: str = "") -> ModelOperatorError:
         """The error that names this operator, its place and what to do."""

@@ -12,7 +12,7 @@ from isthmus_gen.front.filters import FAST, GENERAL
 from isthmus_gen.front.flatbuffer import Tensor
 from isthmus_gen.front.layers import Array, Layer, Ref, Struct, Value
 from isthmus_gen.front.operators.base import Request
-from isthmus_gen.front.operators.unary import table_layer
+from isthmus_gen.front.operators.tables import source_of, table_layer
 from isthmus_gen.front.quantize import INT8_MAX, INT8_MIN, requantize, same_results
 
 __all__ = ["Broadcast", "lower_add", "lower_mul", "lower_prelu", "lower_sub", "merge_axes"]
@@ -106,14 +106,22 @@ def _axes(request: Request, a: Tensor, b: Tensor, y: Tensor) -> _Axes:
 def _as_table(
     request: Request, a: Tensor, b: Tensor, y: Tensor, value_of: Callable[[int, int], int]
 ) -> Layer | None:
-    """A table where one value decides: both operands are one tensor, or one of them one number."""
+    """A table where one value decides both operands, or one of them is one number.
+
+    Both are decided by one where they are one tensor, or tables of one.
+    """
     low, high = request.activation(y)
 
     def clamped(first: int, second: int) -> int:
         return min(high, max(low, y.zero_point + value_of(first, second)))
 
-    if a.index == b.index:
-        return table_layer(request, a, y, lambda v: clamped(v, v))
+    if a.data is None and b.data is None and a.elements == b.elements == y.elements:
+        (source, firsts), (other, seconds) = source_of(request, a), source_of(request, b)
+        if source.index == other.index:
+            pairs = dict(
+                zip(range(INT8_MIN, INT8_MAX + 1), zip(firsts, seconds, strict=True), strict=True)
+            )
+            return table_layer(request, source, y, lambda v: clamped(*map(int, pairs[v])))
     if b.data is not None and b.elements == 1 and a.elements == y.elements:
         number = int(b.data.reshape(-1)[0])
         return table_layer(request, a, y, lambda v: clamped(v, number))

@@ -5,21 +5,19 @@ Activations as operators of their own, and QUANTIZE from int8 to int8.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from isthmus_gen.front.activations import (
     hard_swish,
-    int8_table,
     leaky_relu,
     logistic,
     scale_ratio,
     tanh,
 )
 from isthmus_gen.front.flatbuffer import Tensor
-from isthmus_gen.front.layers import Array, Layer, Ref
+from isthmus_gen.front.layers import Layer
 from isthmus_gen.front.operators.base import Request
+from isthmus_gen.front.operators.tables import table_layer
 from isthmus_gen.front.quantize import INT8_MAX, requantize, round_half_away
 
 __all__ = [
@@ -32,31 +30,10 @@ __all__ = [
     "lower_relu_0_to_1",
     "lower_relu_n1_to_1",
     "lower_tanh",
-    "table_layer",
 ]
 
 _SCALE_MIN = 2.0**-27
 """Below it the fixed-point functions would need a left shift that int32 does not hold."""
-
-
-def table_layer(request: Request, x: Tensor, y: Tensor, value_of: Callable[[int], int]) -> Layer:
-    """The layer that gives ``y`` for each value of ``x``; ``value_of`` may leave int8's range."""
-    if x.elements != y.elements:
-        raise request.refuse(f"shapes {x.shape} and {y.shape}", allowed="equal shapes")
-    table = np.array(int8_table(value_of), dtype=np.int8)
-    return Layer(
-        operator=request.operator.name,
-        place=request.operator.place,
-        inputs=(x.index,),
-        output=y.index,
-        kernel="isth_k_lut",
-        files=("isth_k_common.h", "isth_k_lut.h", "isth_k_lut.c"),
-        ctype="isth_k_lut_layer",
-        params=(("table", Ref("table")), ("length", x.elements)),
-        # The kernel takes the value's byte as the index: the negative half comes last.
-        arrays=(Array("table", "int8_t", np.roll(table, 128), 1),),
-        in_place=(x.index,),
-    )
 
 
 def _clamped(request: Request, low: float, high: float | None) -> Layer:
