@@ -110,7 +110,7 @@ def dense(builder: Any, rng: Rng) -> Any:
 
 
 def add(builder: Any, rng: Rng) -> Any:
-    """x + f(x) with f a requantisation, x + x, or x + constant of a shorter shape."""
+    """x + (x - constant), x + x, or x + constant of a shorter shape."""
     shape = tuple(int(n) for n in rng.integers(1, 7, 3))
     x_scale = random_scale(rng)
     model = builder()
@@ -118,7 +118,9 @@ def add(builder: Any, rng: Rng) -> Any:
     kind = int(rng.integers(0, 3))
     if kind == 0:
         other = model.tensor((1, *shape), x_scale * rng.uniform(0.2, 5), random_zero(rng))
-        model.operator("QUANTIZE", [x], [other], "QuantizeOptions")
+        # not of x alone, or the sum would become a table of x
+        values = model.tensor(shape, x_scale, random_zero(rng), data=random_int8(rng, shape))
+        model.operator("SUB", [x, values], [other], "SubOptions")
     elif kind == 1:
         other = x
     else:

@@ -184,8 +184,7 @@ def _chain(builder: Any, rng: Rng) -> tuple[bytes, np.ndarray]:
         elif kind == "mean":
             other = chain.mean(now, [(1, 2), (3, 3), (2, 3), (1, 1)][int(rng.integers(0, 4))])
         else:
-            real = np.maximum(chain.reals[now], 0)
-            other = chain.result("RELU", [now], real, "")
+            other = chain.binary("ADD", now, chain.constant(shape, now))
         pair = [now, other] if name == "PRELU" or rng.random() < 0.5 else [other, now]
         now = chain.binary(str(name), *pair, fused=int(rng.choice([0, 0, 0, 1, 2, 3])))
     return chain.model.build([x], [now]), values
