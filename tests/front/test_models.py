@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from whole_models import NETWORKS, fronts_of, inputs_of
 
 from isthmus_gen.front import plan_front
 
@@ -18,21 +19,24 @@ def _model(data_dir: Path, name: str) -> bytes:
     return (data_dir / "models" / "mlperf_tiny" / f"{name}_int8.tflite").read_bytes()
 
 
-def test_resnet8_on_pictures(data_dir: Path, run_c: Run, run_tflm: Run, run_litert: Run) -> None:
-    tflite = _model(data_dir, "resnet8")
-    with np.load(data_dir / "cifar10" / "test_lossless_500.npz") as archive:
-        pictures = archive["x"][:24]
-    plan = plan_front(tflite)
-    levels = np.rint(pictures.astype(np.float64) / plan.input_scale) + plan.input_zero_point
-    x = np.clip(levels, -128, 127).astype(np.int8)
-    found = run_c(tflite, x)
-    np.testing.assert_array_equal(found, run_tflm(tflite, x))
-    np.testing.assert_array_equal(run_c(tflite, x, "litert"), run_litert(tflite, x))
-    assert len({row.tobytes() for row in found}) > 12  # the pictures are told apart
+@pytest.mark.parametrize("name", NETWORKS)
+def test_whole_and_cut_at_three_places(
+    data_dir: Path, run_c: Run, run_tflm: Run, run_litert: Run, name: str
+) -> None:
+    """Real data, both rounding profiles, each against its own engine, under the sanitizers."""
+    x = inputs_of(data_dir, name, 24 if name == "resnet8" else 6)
+    for where, front in fronts_of(data_dir, name).items():
+        found = run_c(front, x)
+        np.testing.assert_array_equal(found, run_tflm(front, x), err_msg=where)
+        other = run_c(front, x, "litert")
+        np.testing.assert_array_equal(other, run_litert(front, x), err_msg=where)
+        assert len(np.unique(found)) > (2 if found[0].size <= 12 else 20), where
+        assert len({row.tobytes() for row in found}) > 1, where  # inputs are told apart
 
 
-@pytest.mark.parametrize("name", ["ad01", "kws", "vww_96"])
-def test_other_networks_on_noise(data_dir: Path, run_c: Run, run_tflm: Run, name: str) -> None:
+@pytest.mark.parametrize("name", NETWORKS)
+def test_networks_on_noise(data_dir: Path, run_c: Run, run_tflm: Run, name: str) -> None:
+    """Values that data never takes: the whole range of int8, and a narrow band."""
     tflite = _model(data_dir, name)
     shape = plan_front(tflite).input_shape
     rng = np.random.default_rng(5)
@@ -42,7 +46,7 @@ def test_other_networks_on_noise(data_dir: Path, run_c: Run, run_tflm: Run, name
 
 
 @pytest.mark.parametrize(
-    ("name", "arena", "macs"),
+    ("name", "tensors", "macs"),
     [
         ("resnet8", 49152, 12501632),
         ("kws", 16000, 2656768),
@@ -50,16 +54,17 @@ def test_other_networks_on_noise(data_dir: Path, run_c: Run, run_tflm: Run, name
         ("ad01", 768, 264192),
     ],
 )
-def test_arena_is_the_lower_bound(data_dir: Path, name: str, arena: int, macs: int) -> None:
+def test_arena_is_the_lower_bound(data_dir: Path, name: str, tensors: int, macs: int) -> None:
+    """``tensors`` is what a layer's input and output (and what else lives) take at most."""
     plan = plan_front(_model(data_dir, name))
-    assert plan.arena_bytes == plan.arena_lower_bound == arena
+    assert plan.arena_bytes == plan.arena_lower_bound <= tensors + 1024  # with scratch
     assert plan.macs == macs
 
 
 def test_resnet8_facts(data_dir: Path) -> None:
     plan = plan_front(_model(data_dir, "resnet8"))
     weights = sum(a.bytes for layer in plan.layers for a in layer.arrays if a.suffix == "weights")
-    assert weights == 77360
+    assert 77360 <= weights <= 77360 + 256  # filters are padded to what a tier reads at once
     assert (plan.input_shape, plan.output_shape) == ((32, 32, 3), (10,))
     assert plan.tflm_methods == (
         "AddAdd",
