@@ -1,134 +1,113 @@
 #include "isth_k_transpose_conv.h"
 
-/* The taps of one axis that reach an output: tap, tap + stride, ..., each from the input before. */
-typedef struct reach {
-    int32_t tap;   /* the first */
-    int32_t from;  /* index of its input */
-    int32_t count; /* how many */
-} reach;
+#include "isth_k_gather.h"
 
-/* position: index in the result before its edges were cut off. */
-static reach reach_of(int32_t position, int32_t stride, int32_t kernel, int32_t size) {
-    reach found;
+/* The outputs of one phase on one axis, and the window of inputs that reach the first of them. */
+typedef struct phase {
+    int32_t first; /* output */
+    int32_t start; /* input under the window's first tap; may lie outside */
+    int32_t taps;  /* at least one; where the kernel has none its weights are zeros */
+} phase;
 
-    found.tap = position % stride;
-    found.from = position / stride;
-    found.count = 0;
-    if (found.from >= size) {
-        found.tap += (found.from - size + 1) * stride;
-        found.from = size - 1;
-    }
-    if (found.tap < kernel) {
-        found.count = (kernel - 1 - found.tap) / stride + 1;
-        if (found.count > found.from + 1) {
-            found.count = found.from + 1;
-        }
-    }
+static phase phase_of(int32_t number, int32_t pad, int32_t stride, int32_t kernel) {
+    phase found;
+
+    found.first = (number + stride - pad % stride) % stride;
+    found.taps = number < kernel ? (kernel - 1 - number) / stride + 1 : 1;
+    found.start = (found.first + pad) / stride - (found.taps - 1);
     return found;
 }
 
-/* Four output channels of one position share each input. */
-static void four(const isth_k_transpose_conv_layer *layer, const int8_t *x, const int8_t *w,
-                 const reach *rows, const reach *columns, uint32_t *acc) {
-    const int32_t in_c = layer->in_c;
-    const ptrdiff_t filter = (ptrdiff_t)layer->kernel_h * layer->kernel_w * in_c;
-    uint32_t a = acc[0];
-    uint32_t b = acc[1];
-    uint32_t c = acc[2];
-    uint32_t d = acc[3];
+/* The inputs from (top, left) on as bytes, one after the other. */
+static void gather_bytes(const isth_k_transpose_conv_layer *layer, const int8_t *x, int32_t top,
+                         int32_t rows, int32_t left, int32_t columns, int8_t *to) {
+    const int32_t before = left < 0 ? -left : 0;
+    const int32_t behind = left + columns > layer->in_w ? left + columns - layer->in_w : 0;
+    const int32_t inside = columns - before - behind;
     int32_t row;
 
-    for (row = 0; row < rows->count; row++) {
-        const ptrdiff_t line = (ptrdiff_t)(rows->from - row) * layer->in_w;
-        const ptrdiff_t taps = (ptrdiff_t)(rows->tap + row * layer->stride_h) * layer->kernel_w;
+    for (row = top; row < top + rows; row++) {
+        if (inside <= 0 || row < 0 || row >= layer->in_h) {
+            to = isth_k_copy_same(to, layer->input_zero, columns * layer->in_c);
+        } else {
+            const ptrdiff_t from = (ptrdiff_t)row * layer->in_w + left + before;
+
+            to = isth_k_copy_same(to, layer->input_zero, before * layer->in_c);
+            to = isth_k_append(to, x + from * layer->in_c, inside * layer->in_c);
+            to = isth_k_copy_same(to, layer->input_zero, behind * layer->in_c);
+        }
+    }
+}
+
+/* Where the bytes of the column in slot are gathered. */
+ISTH_K_INLINE int8_t *bytes_of(const isth_k_filters *filters, int8_t *scratch, int32_t slot) {
+#if defined(ISTH_K_DIRECT)
+    return isth_k_column(scratch, filters->groups, slot);
+#else
+    (void)slot;
+    return scratch + (ptrdiff_t)16 * filters->groups;
+#endif
+}
+
+static void one_phase(const isth_k_transpose_conv_layer *layer, const isth_k_filters *filters,
+                      const phase *vertical, const phase *across, const int8_t *x, int8_t *y,
+                      int8_t *scratch) {
+    const isth_k_number *const x0 = isth_k_column(scratch, filters->groups, 0);
+    const isth_k_number *const x1 = isth_k_column(scratch, filters->groups, 1);
+    int8_t *waiting = NULL; /* the output of the column in slot 0 */
+    int32_t top = vertical->start;
+    int32_t row;
+
+    for (row = vertical->first; row < layer->out_h; row += layer->stride_h) {
+        int8_t *const line = y + (ptrdiff_t)row * layer->out_w * layer->out_c;
+        int32_t left = across->start;
         int32_t column;
 
-        for (column = 0; column < columns->count; column++) {
-            const int8_t *p = x + (line + columns->from - column) * in_c;
-            const int8_t *q = w + (taps + columns->tap + column * layer->stride_w) * in_c;
-            int32_t i;
+        for (column = across->first; column < layer->out_w; column += layer->stride_w) {
+            int8_t *const to = line + (ptrdiff_t)column * layer->out_c;
+            const int32_t slot = waiting != NULL;
+            int8_t *const bytes = bytes_of(filters, scratch, slot);
 
-            for (i = 0; i < in_c; i++) {
-                const int32_t value = p[i] - layer->input_zero;
-
-                a = isth_k_mac(a, value, q[i]);
-                b = isth_k_mac(b, value, q[filter + i]);
-                c = isth_k_mac(c, value, q[2 * filter + i]);
-                d = isth_k_mac(d, value, q[3 * filter + i]);
+            gather_bytes(layer, x, top, vertical->taps, left, across->taps, bytes);
+#if !defined(ISTH_K_DIRECT)
+            (void)isth_k_put(isth_k_column(scratch, filters->groups, slot), bytes, filters->groups);
+#endif
+            if (waiting != NULL) {
+                isth_k_matmul_2(filters, x0, x1, waiting, to);
             }
+            waiting = waiting != NULL ? NULL : to;
+            left++;
         }
+        top++;
     }
-    acc[0] = a;
-    acc[1] = b;
-    acc[2] = c;
-    acc[3] = d;
-}
-
-static uint32_t one(const isth_k_transpose_conv_layer *layer, const int8_t *x, const int8_t *w,
-                    const reach *rows, const reach *columns, uint32_t acc) {
-    const int32_t in_c = layer->in_c;
-    int32_t row;
-
-    for (row = 0; row < rows->count; row++) {
-        const ptrdiff_t line = (ptrdiff_t)(rows->from - row) * layer->in_w;
-        const ptrdiff_t taps = (ptrdiff_t)(rows->tap + row * layer->stride_h) * layer->kernel_w;
-        int32_t column;
-
-        for (column = 0; column < columns->count; column++) {
-            const int8_t *p = x + (line + columns->from - column) * in_c;
-            const int8_t *q = w + (taps + columns->tap + column * layer->stride_w) * in_c;
-            int32_t i;
-
-            for (i = 0; i < in_c; i++) {
-                acc = isth_k_mac(acc, p[i] - layer->input_zero, q[i]);
-            }
-        }
-    }
-    return acc;
-}
-
-static void position(const isth_k_transpose_conv_layer *layer, const int8_t *x, const reach *rows,
-                     const reach *columns, int8_t *y) {
-    const ptrdiff_t filter = (ptrdiff_t)layer->kernel_h * layer->kernel_w * layer->in_c;
-    const isth_k_channel *channel = layer->channels;
-    const int8_t *w = layer->weights;
-    int32_t left = layer->out_c;
-
-    for (; left >= 4; left -= 4) {
-        uint32_t acc[4];
-        int i;
-
-        for (i = 0; i < 4; i++) {
-            acc[i] = (uint32_t)channel[i].bias;
-        }
-        four(layer, x, w, rows, columns, acc);
-        for (i = 0; i < 4; i++) {
-            *y++ = isth_k_finish(acc[i], channel++, &layer->output);
-        }
-        w += 4 * filter;
-    }
-    for (; left > 0; left--) {
-        const uint32_t acc = one(layer, x, w, rows, columns, (uint32_t)channel->bias);
-
-        *y++ = isth_k_finish(acc, channel++, &layer->output);
-        w += filter;
+    if (waiting != NULL) {
+        isth_k_matmul_1(filters, bytes_of(filters, scratch, 0), waiting);
     }
 }
 
-void isth_k_transpose_conv(const isth_k_transpose_conv_layer *layer, const int8_t *x, int8_t *y) {
-    int32_t row;
+void isth_k_transpose_conv(const isth_k_transpose_conv_layer *layer, const int8_t *x, int8_t *y,
+                           int8_t *scratch) {
+    isth_k_filters filters = layer->filters;
+    const int32_t even = filters.count + filters.count % 2;
+    int32_t i;
 
-    for (row = 0; row < layer->out_h; row++) {
-        const reach rows =
-            reach_of(row + layer->pad_top, layer->stride_h, layer->kernel_h, layer->in_h);
-        int32_t column;
+    for (i = 0; i < layer->stride_h; i++) {
+        const phase vertical = phase_of(i, layer->pad_top, layer->stride_h, layer->kernel_h);
+        int32_t j;
 
-        for (column = 0; column < layer->out_w; column++) {
-            const reach columns =
-                reach_of(column + layer->pad_left, layer->stride_w, layer->kernel_w, layer->in_w);
+        for (j = 0; j < layer->stride_w; j++) {
+            const phase across = phase_of(j, layer->pad_left, layer->stride_w, layer->kernel_w);
 
-            position(layer, x, &rows, &columns, y);
-            y += layer->out_c;
+            filters.inputs = vertical.taps * across.taps * layer->in_c;
+            filters.groups = (filters.inputs + 3) / 4;
+#if !defined(ISTH_K_DIRECT)
+            /* Behind the last input of a column; its weights are zero. */
+            (void)isth_k_copy_same(bytes_of(&filters, scratch, 0) + filters.inputs, 0,
+                                   4 * filters.groups - filters.inputs);
+#endif
+            one_phase(layer, &filters, &vertical, &across, x, y, scratch);
+            filters.weights += (ptrdiff_t)4 * filters.groups * even;
+            filters.filters += even;
         }
     }
 }

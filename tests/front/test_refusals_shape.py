@@ -131,6 +131,10 @@ REFUSED: dict[str, tuple[Callable[[Sketch], bytes], str]] = {
         "TRANSPOSE_CONV: a fused activation",
     ),
     "transposed stride": (lambda s: _transposed(s, strideH=0), "TRANSPOSE_CONV: a stride"),
+    "transposed phases": (
+        lambda s: _transposed(s, strideH=257, strideW=1),
+        "TRANSPOSE_CONV: strides of 257 and 1; allowed: a product up to 256",
+    ),
     "tile rank": (lambda s: _tiled(s, 1, 2), "TILE: multiples"),
     "tile loops": (lambda s: _tiled(s, 1, 1, 2, 2), "TILE: 5 axes that cannot be merged"),
     "pad value": (lambda s: _padded(s, 0.2), "PADV2: input and output are quantised differently"),

@@ -2,11 +2,35 @@
 
 from __future__ import annotations
 
-from isthmus_gen.front.flatbuffer import load_schema
-from isthmus_gen.front.layers import Layer, Ref, channel_array, weight_array
-from isthmus_gen.front.operators.base import Request, same_padding
+import numpy as np
+import numpy.typing as npt
 
-__all__ = ["lower_transpose_conv"]
+from isthmus_gen.front.filters import filter_table, paired_weights
+from isthmus_gen.front.flatbuffer import load_schema
+from isthmus_gen.front.layers import Array, Layer, Ref, Struct
+from isthmus_gen.front.operators.base import Request, same_padding
+from isthmus_gen.front.operators.weights import MATMUL_FILES
+
+__all__ = ["lower_transpose_conv", "phases"]
+
+_PHASES_MAX = 256
+
+
+def phases(
+    weights: npt.NDArray[np.int8], stride_h: int, stride_w: int
+) -> list[npt.NDArray[np.int8]]:
+    """The filters [out_c, inputs] of each phase, in the order of the kernel.
+
+    Phase (i, j) has the taps i, i + stride_h, ... of the rows, and likewise of the columns; the
+    last of them meets the first input. One without taps gets one of zeros.
+    """
+    found = []
+    for i in range(stride_h):
+        for j in range(stride_w):
+            part = weights[:, i::stride_h, j::stride_w][:, ::-1, ::-1]
+            missing = [(0, max(0, 1 - size)) for size in part.shape]
+            found.append(np.pad(part, missing).reshape(weights.shape[0], -1))
+    return found
 
 
 def lower_transpose_conv(request: Request) -> Layer:
@@ -25,6 +49,10 @@ def lower_transpose_conv(request: Request) -> Layer:
     stride_h, stride_w = int(request.option("strideH")), int(request.option("strideW"))
     if min(stride_h, stride_w, kernel_h, kernel_w) < 1:
         raise request.refuse("a stride or kernel size below 1")
+    if stride_h * stride_w > _PHASES_MAX:
+        raise request.refuse(
+            f"strides of {stride_h} and {stride_w}", allowed=f"a product up to {_PHASES_MAX}"
+        )
     same = int(request.option("padding")) == int(load_schema().Padding.SAME)
     ends = (0, 0) if same else (kernel_h - 1, kernel_w - 1)
     expected = (-(-(out_h - ends[0]) // stride_h), -(-(out_w - ends[1]) // stride_w))
@@ -34,26 +62,44 @@ def lower_transpose_conv(request: Request) -> Layer:
     if same:
         # ComputePaddingHeightWidth with the roles of input and output exchanged.
         before = (
-            same_padding(out_h, -(-out_h // stride_h), stride_h, kernel_h, 1),
-            same_padding(out_w, -(-out_w // stride_w), stride_w, kernel_w, 1),
+            same_padding(out_h, in_h, stride_h, kernel_h, 1),
+            same_padding(out_w, in_w, stride_w, kernel_w, 1),
         )
-    bias = request.bias(3, out_c)
-    scales = request.filter_scales(tensor, out_c, 0)
+    parts = phases(weights, stride_h, stride_w)
+    most = max(part.shape[1] for part in parts)
     multipliers = [
-        request.multiplier(float(x.scale) * float(scale) / float(y.scale)) for scale in scales
+        request.multiplier(float(x.scale) * float(scale) / float(y.scale))
+        for scale in request.filter_scales(tensor, out_c, 0)
     ]
+    # One table for all phases, so that they share a mode; zeros behind their weights add nothing.
+    table = filter_table(
+        np.tile(request.bias(3, out_c), len(parts)),
+        np.concatenate([np.pad(part, ((0, 0), (0, most - part.shape[1]))) for part in parts]),
+        x.zero_point,
+        multipliers * len(parts),
+        request.output_values(y),
+    )
+    filters = Struct(
+        (
+            Ref("weights"),
+            Ref("filters"),
+            Struct(table.output),
+            table.mode,
+            out_c,
+            most,
+            -(-most // 4),
+        )
+    )
     return Layer(
         operator=request.operator.name,
         place=request.operator.place,
         inputs=(x.index,),
         output=y.index,
         kernel="isth_k_transpose_conv",
-        files=("isth_k_common.h", "isth_k_transpose_conv.h", "isth_k_transpose_conv.c"),
+        files=(*MATMUL_FILES, "isth_k_transpose_conv.h", "isth_k_transpose_conv.c"),
         ctype="isth_k_transpose_conv_layer",
         params=(
-            ("weights", Ref("weights")),
-            ("channels", Ref("channels")),
-            ("output", request.output_struct(y)),
+            ("filters", filters),
             ("input_zero", x.zero_point),
             ("in_c", in_c),
             ("out_c", out_c),
@@ -68,6 +114,10 @@ def lower_transpose_conv(request: Request) -> Layer:
             ("pad_top", before[0]),
             ("pad_left", before[1]),
         ),
-        arrays=(weight_array(weights), channel_array(bias, bias, multipliers)),
+        arrays=(
+            Array("weights", "int8_t", np.concatenate([paired_weights(p) for p in parts]), 1),
+            Array("filters", "isth_k_filter", table.rows(len(parts)), 16),
+        ),
         macs=in_h * in_w * out_c * kernel_h * kernel_w * in_c,
+        scratch_bytes=20 * -(-most // 4),
     )

@@ -19,9 +19,9 @@ from isthmus_gen.front.layers import (
 )
 from isthmus_gen.front.operators.base import Request, Window, window
 
-__all__ = ["lower_conv", "lower_dense", "lower_depthwise"]
+__all__ = ["MATMUL_FILES", "lower_conv", "lower_dense", "lower_depthwise"]
 
-_MATMUL = (
+MATMUL_FILES = (
     "isth_k_common.h",
     "isth_k_dsp.h",
     "isth_k_gather.h",
@@ -130,7 +130,7 @@ def lower_conv(request: Request) -> Layer:
         (_, in_w), (stride_h, stride_w) = geometry.in_size, geometry.stride
         return Layer(
             kernel="isth_k_conv_1x1",
-            files=(*_MATMUL, "isth_k_conv_1x1.h", "isth_k_conv_1x1.c"),
+            files=(*MATMUL_FILES, "isth_k_conv_1x1.h", "isth_k_conv_1x1.c"),
             ctype="isth_k_conv_1x1_layer",
             params=(
                 ("filters", filters),
@@ -143,7 +143,7 @@ def lower_conv(request: Request) -> Layer:
         )
     return Layer(
         kernel="isth_k_conv_2d",
-        files=(*_MATMUL, "isth_k_conv_2d.h", "isth_k_conv_2d.c"),
+        files=(*MATMUL_FILES, "isth_k_conv_2d.h", "isth_k_conv_2d.c"),
         ctype="isth_k_conv_2d_layer",
         params=(
             ("filters", filters),
@@ -243,7 +243,7 @@ def lower_dense(request: Request) -> Layer:
         inputs=(x.index,),
         output=y.index,
         kernel="isth_k_dense",
-        files=(*_MATMUL, "isth_k_dense.h", "isth_k_dense.c"),
+        files=(*MATMUL_FILES, "isth_k_dense.h", "isth_k_dense.c"),
         ctype="isth_k_dense_layer",
         params=(("filters", filters), ("rows", x.elements // in_c)),
         arrays=arrays,
