@@ -133,3 +133,23 @@ def test_no_int8_form_is_told(tiny: Any, data_dir: Path) -> None:
     found = api.cut_support(path)
     assert {entry.generated for entry in found.values()} == {False}
     assert all("dynamic-range quantisation" in entry.reason for entry in found.values())
+
+
+def test_generation_names_operator_place_and_cut(
+    pool_file: Path, without: Any, tmp_path: Path
+) -> None:
+    """The whole message: which operator, where it is, and a cut that `--cut` takes."""
+    from isthmus.errors import ModelOperatorError
+
+    without("MAX_POOL_2D")
+    x = np.random.default_rng(1).normal(0, 1, (8, 8, 8, 2)).astype(np.float32)
+    np.savez(tmp_path / "x.npz", x=x)
+    options = {"model": pool_file, "calibration": tmp_path / "x.npz", "out": tmp_path / "out"}
+    with pytest.raises(ModelOperatorError) as caught:
+        api.generate(**options, cut="flat", levels=(4,))
+    assert caught.value.path == "model.operators[1] MAX_POOL_2D"
+    assert "the operator MAX_POOL_2D is not supported" in caught.value.what
+    assert "pool" in caught.value.what
+    assert caught.value.remedy.startswith("cut at 'relu', which works, or take --element float32")
+    made = api.generate(**options, cut="relu", levels=(4,))
+    assert made.report["cut"] == "relu"
