@@ -9,17 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Array", "Layer", "Ref", "Struct", "Value", "channel_array", "weight_array"]
+__all__ = ["Array", "Layer", "Ref", "Struct", "Value", "weight_array"]
 
 
 @dataclass(frozen=True)
 class Array:
     """A constant of one layer: ``values`` is 1-D, or 2-D where ``ctype`` is a struct of integers.
 
-    ``suffix`` becomes the end of its C name; ``weights`` and ``channels`` mean the same everywhere.
+    ``suffix`` becomes the end of its C name; ``weights`` and ``filters`` mean the same everywhere.
     """
 
     suffix: str
@@ -81,19 +80,6 @@ class Layer:
     def tensor_inputs(self) -> tuple[int, ...]:
         """The inputs that lie in the arena."""
         return tuple(i for i in self.inputs if isinstance(i, int))
-
-
-def channel_array(
-    bias: npt.NDArray[np.int64],
-    folded: npt.NDArray[np.int64],
-    multipliers: list[tuple[int, int]],
-) -> Array:
-    """The ``isth_k_channel`` table of a layer with weights."""
-    rows = [
-        (int(b), int(f), multiplier, shift)
-        for b, f, (multiplier, shift) in zip(bias, folded, multipliers, strict=True)
-    ]
-    return Array("channels", "isth_k_channel", np.array(rows, dtype=np.int64), 16)
 
 
 def weight_array(weights: npt.NDArray[np.int8]) -> Array:
