@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 __all__ = ["Array", "Layer", "Ref", "Struct", "Value", "weight_array"]
