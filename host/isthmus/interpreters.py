@@ -235,6 +235,9 @@ class _LiteModel(TfliteModel):
         return [self._interpreter.get_tensor(i) for i in self._out]
 
 
+_MICRO_ARENA = 16 << 20
+
+
 class _MicroModel(TfliteModel):
     """The tflite-micro wheel: fixed shapes, no tensor names."""
 
@@ -242,7 +245,9 @@ class _MicroModel(TfliteModel):
         super().__init__()
         self.engine = "tflm"
         with engine_call():
-            self._interpreter = module.Interpreter.from_bytes(content)
+            # the wheel's own choice, ten times the file, is too little for a cut behind few weights
+            room = max(10 * len(content), _MICRO_ARENA)
+            self._interpreter = module.Interpreter.from_bytes(content, arena_size=room)
         given, made = _end_names(content)
         take, give = self._interpreter.get_input_details, self._interpreter.get_output_details
         self.inputs = [_lite_info({**take(i), "name": n}, False) for i, n in enumerate(given)]
