@@ -28,9 +28,20 @@ from isthmus.interpreters import (
     quantize,
 )
 from isthmus.optional import quiet_stderr
+from isthmus_gen.models import resolve_cut
 
 ENGINES = ["auto", "litert", "litert_ref", "tensorflow", "tflm"]
 LABELS = 10
+
+
+def test_a_small_file_with_large_tensors(tiny: Any, tflm: Any) -> None:
+    """The front before ResNet-8's first cut: 448 weights, tensors of 19 KB."""
+    model = tiny("resnet8_int8.tflite")
+    front = model.split(resolve_cut(model, "model/activation/Relu"), []).front_int8
+    x = np.random.default_rng(5).integers(-128, 128, (1, 32, 32, 3), dtype=np.int8)
+    found, wanted = (open_tflite(front, engine=e).run(x)[0] for e in (tflm, "litert_ref"))
+    assert 10 * len(front) < x.size + wanted.size
+    np.testing.assert_array_equal(found, wanted)
 
 
 def labelled(data_dir: Path) -> tuple[Any, Any]:
