@@ -44,6 +44,7 @@ VERSIONS = {
     "RELU_0_TO_1": 1,
     "RELU_N1_TO_1": 1,
     "RESHAPE": 1,
+    "SHAPE": 1,
     "SQUEEZE": 1,
 }
 

@@ -16,6 +16,7 @@ from isthmus_gen.front.operators import OPERATORS, Request
 from isthmus_gen.front.operators.tables import live_layers
 from isthmus_gen.front.plan import Arena, plan_arena
 from isthmus_gen.front.rows import Stream, stream_rows
+from isthmus_gen.front.shapes import fold_shapes
 from isthmus_gen.models.flatbuffer import parse
 from isthmus_gen.models.flatbuffer import read_graph as read_network
 from isthmus_gen.models.graph import list_cuts
@@ -135,7 +136,7 @@ def unsupported_operators(tflite: bytes) -> tuple[ModelOperatorError, ...]:
 
     Raises ModelLoadError if the bytes are not a ``.tflite`` file.
     """
-    graph = fold_dilation(absorb_ends(read_graph(tflite)))
+    graph = fold_dilation(absorb_ends(fold_shapes(read_graph(tflite))))
     found: list[ModelOperatorError] = []
     for operator in graph.operators:
         try:
@@ -186,7 +187,7 @@ def plan_front(tflite: bytes, *, rounding: str = "tflm", by_rows: bool = False) 
     if rounding not in ROUNDINGS:
         raise OptionError("rounding", repr(rounding), allowed=", ".join(ROUNDINGS))
     whole = read_graph(tflite)
-    graph = fold_dilation(absorb_ends(whole))
+    graph = fold_dilation(absorb_ends(fold_shapes(whole)))
     layers: list[Layer] = []
     for operator in graph.operators:
         try:
