@@ -70,7 +70,9 @@ class Digits:
         options.update(changes)
         words = ["generate", str(options.pop("model", self.model))]
         for name, value in options.items():
-            words += [f"--{name.replace('_', '-')}", str(value)]
+            words.append(f"--{name.replace('_', '-')}")
+            if value is not True:
+                words.append(str(value))
         return words
 
 

@@ -90,6 +90,8 @@ OPTIONS = [
     _option("preprocess", 2, "option", "--preprocess", "unit", preprocess="best"),
     _option("slice_rows_many", 2, "option", "--slice-rows", "0..4", slice_rows=5),
     _option("slice_rows_negative", 2, "option", "--slice-rows", slice_rows=-1),
+    _option("rows_of_one", 2, "option", "--stream-rows", "two rows", cut="pool", stream_rows=True),
+    _option("rows_of_floats", 2, "option", "in float", element="float32", stream_rows=True),
     _option("rounding", 2, "option", "--rounding", "tflm", rounding="up"),
     _option("limit", 2, "option", "--limit", limit=-1),
     _option("vectors", 2, "option", "--vectors", vectors=0),
