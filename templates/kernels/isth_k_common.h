@@ -176,44 +176,48 @@ ISTH_K_INLINE int32_t isth_k_saturate(int32_t value) {
     return value;
 }
 
-/* (2 * a * b + 2^31) / 2^32, rounded down, for |a| < 2^30. */
-ISTH_K_INLINE int32_t isth_k_fast_multiply(int32_t a, int32_t b) {
+/* (doubled * b + 2^31) / 2^32, rounded down, for an even number. */
+ISTH_K_INLINE int32_t isth_k_fast_multiply(uint32_t doubled, int32_t b) {
 #if defined(ISTH_K_DSP) && defined(__arm__)
     int32_t high;
 
-    __asm__("smmulr %0, %1, %2" : "=r"(high) : "r"(isth_k_signed((uint32_t)a << 1)), "r"(b));
+    __asm__("smmulr %0, %1, %2" : "=r"(high) : "r"(doubled), "r"(b));
     return high;
 #else
-    return isth_k_high_multiply(a, b);
+    return isth_k_high_multiply(isth_k_shift_down(isth_k_signed(doubled), 1), b);
 #endif
 }
 
 /* The same, added to sum. */
-ISTH_K_INLINE int32_t isth_k_fast_multiply_add(int32_t a, int32_t b, int32_t sum) {
+ISTH_K_INLINE int32_t isth_k_fast_multiply_add(uint32_t doubled, int32_t b, int32_t sum) {
 #if defined(ISTH_K_DSP) && defined(__arm__)
     int32_t high;
 
-    __asm__("smmlar %0, %1, %2, %3"
-            : "=r"(high)
-            : "r"(isth_k_signed((uint32_t)a << 1)), "r"(b), "r"(sum));
+    __asm__("smmlar %0, %1, %2, %3" : "=r"(high) : "r"(doubled), "r"(b), "r"(sum));
     return high;
 #else
-    return isth_k_high_multiply(a, b) + sum;
+    return isth_k_fast_multiply(doubled, b) + sum;
 #endif
 }
 
-/* FAST and RELU: value is a rounded product, (value - (value < 0) + half) >> right rounds it with
- * halves away from zero. Negative values end below the zero point, where RELU clamps them all. */
-ISTH_K_INLINE int8_t isth_k_finish_fast(uint32_t acc, const isth_k_filter *filter, int relu) {
+/* FAST and RELU, for twice the accumulator: value is a rounded product, and (value - (value < 0) +
+ * half) >> right rounds it with halves away from zero. Negative values end below the zero point,
+ * where RELU clamps them all. */
+ISTH_K_INLINE int8_t isth_k_finish_doubled(uint32_t doubled, const isth_k_filter *filter,
+                                           int relu) {
     int32_t value;
 
     if (relu) {
-        value = isth_k_fast_multiply_add(isth_k_signed(acc), filter->multiplier, filter->offset);
+        value = isth_k_fast_multiply_add(doubled, filter->multiplier, filter->offset);
     } else {
-        value = isth_k_fast_multiply(isth_k_signed(acc), filter->multiplier);
+        value = isth_k_fast_multiply(doubled, filter->multiplier);
         value += isth_k_shift_down(value, 31) + filter->offset;
     }
     return (int8_t)isth_k_saturate(isth_k_shift_down(value, (uint32_t)filter->right));
+}
+
+ISTH_K_INLINE int8_t isth_k_finish_fast(uint32_t acc, const isth_k_filter *filter, int relu) {
+    return isth_k_finish_doubled(acc << 1, filter, relu);
 }
 
 /* value * multiplier / 2^right with one rounding, halves up; right -30..31. */

@@ -1,10 +1,14 @@
 #include "isth_k_depthwise.h"
 
-#include "isth_k_dsp.h"
+#if defined(ISTH_K_MVE)
+#include "isth_k_depthwise_mve.h"
+#elif defined(ISTH_K_DSP)
+#include "isth_k_depthwise_dsp.h"
+#endif
 
 /* One input channel at a time is copied to a plane that has the padding around it. After that the
  * channel's place in x is free, nothing is at a border, and neighbours are neighbours in memory. */
-#if defined(ISTH_K_DSP)
+#if defined(ISTH_K_DSP) && !defined(ISTH_K_MVE)
 typedef int16_t number;
 #else
 typedef int8_t number;
@@ -13,7 +17,9 @@ typedef int8_t number;
 typedef struct plane {
     number *x;
     int32_t h;
-    int32_t w;         /* numbers from one row to the next */
+    int32_t w;    /* numbers from one row to the next */
+    int32_t rows; /* output */
+    int32_t columns;
     int32_t first_row; /* the picture's part: rows and columns of the plane */
     int32_t end_row;
     int32_t first;
@@ -21,20 +27,29 @@ typedef struct plane {
     ptrdiff_t corner; /* of the picture's part, in x */
 } plane;
 
-static plane place(const isth_k_depthwise_layer *layer, int8_t *scratch, int32_t first_row,
-                   int32_t rows) {
-    const int32_t top = layer->pad_top - first_row * layer->stride_h;
+static int32_t smaller(int32_t a, int32_t b) {
+    return a < b ? a : b;
+}
+
+/* The plane for output rows and columns from the given ones on. */
+static plane place(const isth_k_depthwise_layer *layer, int8_t *scratch, int32_t row,
+                   int32_t column, int32_t rows, int32_t columns) {
+    const int32_t top = layer->pad_top - row * layer->stride_h;
+    const int32_t left = layer->pad_left - column * layer->stride_w;
     plane made;
     int32_t i;
 
-    made.x = (number *)(void *)scratch;
+    made.x = (number *)(void *)(scratch + 4 * (ptrdiff_t)layer->sums);
     made.h = (rows - 1) * layer->stride_h + (layer->kernel_h - 1) * layer->dilation_h + 1;
     made.w = layer->plane_w;
+    made.rows = rows;
+    made.columns = columns;
     made.first_row = top > 0 ? top : 0;
-    made.end_row = top + layer->in_h < made.h ? top + layer->in_h : made.h;
-    made.first = layer->pad_left;
-    made.end = layer->pad_left + layer->in_w < made.w ? layer->pad_left + layer->in_w : made.w;
-    made.corner = (ptrdiff_t)(made.first_row - top) * layer->in_w * layer->in_c;
+    made.end_row = smaller(top + layer->in_h, made.h);
+    made.first = left > 0 ? left : 0;
+    made.end = smaller(left + layer->in_w, made.w);
+    made.corner = (ptrdiff_t)(made.first_row - top) * layer->x_row +
+                  (ptrdiff_t)(made.first - left) * layer->x_column;
     for (i = 0; i < made.h * made.w; i++) {
         made.x[i] = (number)layer->input_zero;
     }
@@ -42,32 +57,75 @@ static plane place(const isth_k_depthwise_layer *layer, int8_t *scratch, int32_t
 }
 
 static void fill(const isth_k_depthwise_layer *layer, const plane *to, const int8_t *x) {
-    const ptrdiff_t step = layer->in_c;
+    const ptrdiff_t step = layer->x_column;
     const int32_t count = to->end - to->first;
-    const int8_t *row = x + to->corner;
+    number *out = to->x + (ptrdiff_t)to->first_row * to->w + to->first;
+    ptrdiff_t row = to->corner;
     int32_t r;
 
     for (r = to->first_row; r < to->end_row; r++) {
-        number *out = to->x + (ptrdiff_t)r * to->w + to->first;
-        const int8_t *from = row;
-        int32_t left;
+        ptrdiff_t from = row;
+        int32_t i = 0;
 
-        for (left = count; left >= 4; left -= 4) {
-            out[0] = from[0];
-            out[1] = from[step];
-            out[2] = from[2 * step];
-            out[3] = from[3 * step];
-            out += 4;
+#if defined(ISTH_K_MVE)
+        if (step <= ISTH_K_GATHERED) {
+            isth_k_line_mve(out, x + row, count, step);
+            i = count;
+        }
+#endif
+        for (; i + 4 <= count; i += 4) {
+            const int8_t *const four = x + from;
+
+            out[i] = four[0];
+            out[i + 1] = four[step];
+            out[i + 2] = four[2 * step];
+            out[i + 3] = four[3 * step];
             from += 4 * step;
         }
-        for (; left > 0; left--) {
-            *out++ = *from;
+        for (; i < count; i++) {
+            out[i] = x[from];
             from += step;
         }
-        row += (ptrdiff_t)layer->in_w * step;
+        out += to->w;
+        row += layer->x_row;
     }
 }
 
+#if defined(ISTH_K_MVE)
+ISTH_K_INLINE void channel_3x3(const isth_k_depthwise_layer *layer, const plane *from,
+                               const int8_t *w, const isth_k_filter *filter, int8_t *y, int stride,
+                               int32_t mode) {
+    const isth_k_filter scale = *filter;
+    const int8_t *line = from->x;
+    int32_t row;
+
+    for (row = 0; row < from->rows; row++) {
+        isth_k_row_3x3_mve(layer, line, from->w, w, &scale, y + (ptrdiff_t)row * layer->y_row,
+                           from->columns, stride, mode);
+        line += (ptrdiff_t)stride * from->w;
+    }
+}
+
+static void channel(const isth_k_depthwise_layer *layer, const plane *from, const int8_t *w,
+                    const isth_k_filter *filter, int8_t *y) {
+    int32_t row;
+
+    if (layer->sums > 0 && layer->mode == ISTH_K_RELU && layer->stride_w == 1) {
+        channel_3x3(layer, from, w, filter, y, 1, ISTH_K_RELU);
+    } else if (layer->sums > 0 && layer->stride_w == 1) {
+        channel_3x3(layer, from, w, filter, y, 1, ISTH_K_FAST);
+    } else if (layer->sums > 0 && layer->mode == ISTH_K_RELU) {
+        channel_3x3(layer, from, w, filter, y, 2, ISTH_K_RELU);
+    } else if (layer->sums > 0) {
+        channel_3x3(layer, from, w, filter, y, 2, ISTH_K_FAST);
+    } else {
+        for (row = 0; row < from->rows; row++) {
+            isth_k_row_any_mve(layer, from->x + (ptrdiff_t)row * layer->stride_h * from->w, from->w,
+                               w, filter, y + (ptrdiff_t)row * layer->y_row, from->columns);
+        }
+    }
+}
+#else
 ISTH_K_INLINE int8_t finish(const isth_k_depthwise_layer *layer, uint32_t acc,
                             const isth_k_filter *filter) {
     if (layer->mode <= ISTH_K_FAST) {
@@ -78,15 +136,16 @@ ISTH_K_INLINE int8_t finish(const isth_k_depthwise_layer *layer, uint32_t acc,
 
 /* Any kernel. */
 static void channel_any(const isth_k_depthwise_layer *layer, const plane *from, const int8_t *w,
-                        const isth_k_filter *filter, int8_t *y, int32_t rows) {
+                        const isth_k_filter *filter, int8_t *y) {
     const int32_t kernel_w = layer->kernel_w == 3 ? 4 : layer->kernel_w;
     int32_t row;
 
-    for (row = 0; row < rows; row++) {
+    for (row = 0; row < from->rows; row++) {
+        int8_t *const out = y + (ptrdiff_t)row * layer->y_row;
         const number *const line = from->x + (ptrdiff_t)row * layer->stride_h * from->w;
         int32_t column;
 
-        for (column = 0; column < layer->out_w; column++) {
+        for (column = 0; column < from->columns; column++) {
             const number *const corner = line + (ptrdiff_t)column * layer->stride_w;
             uint32_t acc = (uint32_t)filter->folded;
             int32_t tap_row;
@@ -104,83 +163,56 @@ static void channel_any(const isth_k_depthwise_layer *layer, const plane *from, 
                     }
                 }
             }
-            *y = finish(layer, acc, filter);
-            y += layer->out_c;
+            out[(ptrdiff_t)column * layer->y_column] = finish(layer, acc, filter);
         }
     }
 }
 
 #if defined(ISTH_K_DSP)
-ISTH_K_INLINE uint32_t pair_at(const number *from) {
-    uint32_t pair;
+/* count sums without their bias become outputs, step bytes apart. */
+ISTH_K_INLINE void finish_sums(const uint32_t *sums, int32_t count, const isth_k_filter *filter,
+                               int8_t *y, ptrdiff_t step, int relu) {
+    const isth_k_filter scale = *filter;
+    const uint32_t twice_folded = (uint32_t)scale.folded << 1;
+    ptrdiff_t at = 0;
+    int32_t i;
 
-    __builtin_memcpy(&pair, __builtin_assume_aligned(from, 4), sizeof pair);
-    return pair;
-}
+    for (i = 0; i + 2 <= count; i += 2) {
+        int8_t *const out = y + at;
 
-/* One row of three taps at two positions, a stride apart. */
-ISTH_K_INLINE void taps_3(const number *x, uint32_t first_two, uint32_t last_two, uint32_t *a0,
-                          uint32_t *a1, int stride) {
-    const uint32_t p = pair_at(x);
-    const uint32_t q = pair_at(x + 2);
-
-    *a0 = isth_k_dual(*a0, p, first_two);
-    *a0 = isth_k_low_high(*a0, q, last_two);
-    if (stride == 1) {
-        *a1 = isth_k_dual(*a1, q, last_two);
-        *a1 = isth_k_high_low(*a1, p, first_two);
-    } else {
-        *a1 = isth_k_dual(*a1, q, first_two);
-        *a1 = isth_k_low_high(*a1, pair_at(x + 4), last_two);
+        out[0] = isth_k_finish_doubled((sums[i] << 1) + twice_folded, &scale, relu);
+        out[step] = isth_k_finish_doubled((sums[i + 1] << 1) + twice_folded, &scale, relu);
+        at += 2 * step;
+    }
+    if (i < count) {
+        y[at] = isth_k_finish_doubled((sums[i] << 1) + twice_folded, &scale, relu);
     }
 }
 
-/* The last position of an odd row. */
-ISTH_K_INLINE uint32_t tap_3(const number *x, uint32_t first_two, uint32_t last_two, uint32_t acc) {
-    return isth_k_low_high(isth_k_dual(acc, pair_at(x), first_two), pair_at(x + 2), last_two);
-}
-
+/* 3x3 with the same stride of 1 or 2 both ways, FAST or RELU: the sums of some rows at a time. */
 ISTH_K_INLINE void channel_3x3(const isth_k_depthwise_layer *layer, const plane *from,
-                               const int8_t *w, const isth_k_filter *filter, int8_t *y,
-                               int32_t rows, int stride, int relu) {
-    const uint32_t w00 = isth_k_even(isth_k_word(w));
-    const uint32_t w01 = isth_k_odd(isth_k_word(w));
-    const uint32_t w10 = isth_k_even(isth_k_word(w + 4));
-    const uint32_t w11 = isth_k_odd(isth_k_word(w + 4));
-    const uint32_t w20 = isth_k_even(isth_k_word(w + 8));
-    const uint32_t w21 = isth_k_odd(isth_k_word(w + 8));
+                               const int8_t *w, const isth_k_filter *filter, int8_t *y, int stride,
+                               int relu) {
+    const isth_k_taps_3x3 taps = isth_k_read_taps(w);
     const isth_k_filter scale = *filter;
-    const ptrdiff_t step = layer->out_c;
+    uint32_t *const sums = (uint32_t *)(void *)from->x - layer->sums;
+    const int32_t columns = from->columns;
+    const int32_t chunk =
+        layer->y_row == columns * layer->y_column ? (layer->sums - 1) / columns : 1;
+    const ptrdiff_t step = layer->y_column;
+    const number *x = from->x;
     int32_t row;
 
-    for (row = 0; row < rows; row++) {
-        const number *x0 = from->x + (ptrdiff_t)row * stride * from->w;
-        const number *x1 = x0 + from->w;
-        const number *x2 = x1 + from->w;
-        int32_t left;
+    for (row = 0; row < from->rows; row += chunk) {
+        const int32_t rows = smaller(chunk, from->rows - row);
+        int32_t r;
 
-        for (left = layer->out_w; left >= 2; left -= 2) {
-            uint32_t a0 = (uint32_t)scale.folded;
-            uint32_t a1 = a0;
-
-            taps_3(x0, w00, w01, &a0, &a1, stride);
-            taps_3(x1, w10, w11, &a0, &a1, stride);
-            taps_3(x2, w20, w21, &a0, &a1, stride);
-            y[0] = isth_k_finish_fast(a0, &scale, relu);
-            y[step] = isth_k_finish_fast(a1, &scale, relu);
-            y += 2 * step;
-            x0 += 2 * stride;
-            x1 += 2 * stride;
-            x2 += 2 * stride;
+        for (r = 0; r < rows; r++) {
+            isth_k_sums_3x3(&taps, x, from->w, stride, columns, sums + r * columns);
+            x += stride * from->w;
         }
-        if (left > 0) {
-            uint32_t acc = tap_3(x0, w00, w01, (uint32_t)scale.folded);
-
-            acc = tap_3(x1, w10, w11, acc);
-            acc = tap_3(x2, w20, w21, acc);
-            *y = isth_k_finish_fast(acc, &scale, relu);
-            y += step;
-        }
+        finish_sums(sums, rows * columns, &scale, y, step, relu);
+        y += (ptrdiff_t)rows * layer->y_row;
     }
 }
 #else
@@ -206,28 +238,29 @@ ISTH_K_INLINE uint32_t tap_3(const number *x, const int8_t *w, uint32_t acc) {
 }
 
 ISTH_K_INLINE void channel_3x3(const isth_k_depthwise_layer *layer, const plane *from,
-                               const int8_t *w, const isth_k_filter *filter, int8_t *y,
-                               int32_t rows, int stride, int relu) {
+                               const int8_t *w, const isth_k_filter *filter, int8_t *y, int stride,
+                               int relu) {
     const isth_k_filter scale = *filter;
-    const ptrdiff_t step = layer->out_c;
+    const ptrdiff_t step = layer->y_column;
     int32_t row;
 
-    for (row = 0; row < rows; row++) {
+    for (row = 0; row < from->rows; row++) {
+        int8_t *out = y + (ptrdiff_t)row * layer->y_row;
         const number *x0 = from->x + (ptrdiff_t)row * stride * from->w;
         const number *x1 = x0 + from->w;
         const number *x2 = x1 + from->w;
         int32_t left;
 
-        for (left = layer->out_w; left >= 2; left -= 2) {
+        for (left = from->columns; left >= 2; left -= 2) {
             uint32_t a0 = (uint32_t)scale.folded;
             uint32_t a1 = a0;
 
             taps_3(x0, w, &a0, &a1, stride);
             taps_3(x1, w + 4, &a0, &a1, stride);
             taps_3(x2, w + 8, &a0, &a1, stride);
-            y[0] = isth_k_finish_fast(a0, &scale, relu);
-            y[step] = isth_k_finish_fast(a1, &scale, relu);
-            y += 2 * step;
+            out[0] = isth_k_finish_fast(a0, &scale, relu);
+            out[step] = isth_k_finish_fast(a1, &scale, relu);
+            out += left > 2 ? 2 * step : 0;
             x0 += 2 * stride;
             x1 += 2 * stride;
             x2 += 2 * stride;
@@ -235,59 +268,65 @@ ISTH_K_INLINE void channel_3x3(const isth_k_depthwise_layer *layer, const plane 
         if (left > 0) {
             const uint32_t acc = tap_3(x1, w + 4, tap_3(x0, w, (uint32_t)scale.folded));
 
-            *y = isth_k_finish_fast(tap_3(x2, w + 8, acc), &scale, relu);
-            y += step;
+            *out = isth_k_finish_fast(tap_3(x2, w + 8, acc), &scale, relu);
         }
     }
 }
 #endif
 
-/* 3x3, the same stride of 1 or 2 both ways, not dilated, FAST or RELU. */
 static void channel_fast(const isth_k_depthwise_layer *layer, const plane *from, const int8_t *w,
-                         const isth_k_filter *filter, int8_t *y, int32_t rows) {
+                         const isth_k_filter *filter, int8_t *y) {
     const int relu = layer->mode == ISTH_K_RELU;
 
     if (layer->stride_w == 1) {
         if (relu) {
-            channel_3x3(layer, from, w, filter, y, rows, 1, 1);
+            channel_3x3(layer, from, w, filter, y, 1, 1);
         } else {
-            channel_3x3(layer, from, w, filter, y, rows, 1, 0);
+            channel_3x3(layer, from, w, filter, y, 1, 0);
         }
     } else if (relu) {
-        channel_3x3(layer, from, w, filter, y, rows, 2, 1);
+        channel_3x3(layer, from, w, filter, y, 2, 1);
     } else {
-        channel_3x3(layer, from, w, filter, y, rows, 2, 0);
+        channel_3x3(layer, from, w, filter, y, 2, 0);
     }
 }
 
-void isth_k_depthwise_rows(const isth_k_depthwise_layer *layer, const int8_t *x, int8_t *y,
-                           int8_t *scratch, int32_t first_row, int32_t rows) {
-    const plane made = place(layer, scratch, first_row, rows);
+static void channel(const isth_k_depthwise_layer *layer, const plane *from, const int8_t *w,
+                    const isth_k_filter *filter, int8_t *y) {
+    if (layer->sums > 0) {
+        channel_fast(layer, from, w, filter, y);
+    } else {
+        channel_any(layer, from, w, filter, y);
+    }
+}
+#endif
+
+static void planes(const isth_k_depthwise_layer *layer, const plane *to, const int8_t *x,
+                   int8_t *y) {
     const ptrdiff_t taps =
         (ptrdiff_t)layer->kernel_h * (layer->kernel_w == 3 ? 4 : layer->kernel_w);
-    const int fast = layer->mode <= ISTH_K_FAST && layer->kernel_h == 3 && layer->kernel_w == 3 &&
-                     layer->dilation_h == 1 && layer->dilation_w == 1 &&
-                     layer->stride_h == layer->stride_w && layer->stride_w <= 2;
     int32_t in;
 
     for (in = 0; in < layer->in_c; in++) {
         int32_t out = in * layer->multiplier;
         const int32_t end = out + layer->multiplier;
 
-        fill(layer, &made, x + in);
+        fill(layer, to, x + in);
         for (; out < end; out++) {
-            if (fast) {
-                channel_fast(layer, &made, layer->weights + out * taps, layer->filters + out,
-                             y + out, rows);
-            } else {
-                channel_any(layer, &made, layer->weights + out * taps, layer->filters + out,
-                            y + out, rows);
-            }
+            channel(layer, to, layer->weights + out * taps, layer->filters + out, y + out);
         }
     }
 }
 
+void isth_k_depthwise_rows(const isth_k_depthwise_layer *layer, const int8_t *x, int8_t *y,
+                           int8_t *scratch, int32_t first_row, int32_t rows) {
+    const plane made = layer->turned ? place(layer, scratch, 0, first_row, layer->out_h, rows)
+                                     : place(layer, scratch, first_row, 0, rows, layer->out_w);
+
+    planes(layer, &made, x, y);
+}
+
 void isth_k_depthwise(const isth_k_depthwise_layer *layer, const int8_t *x, int8_t *y,
                       int8_t *scratch) {
-    isth_k_depthwise_rows(layer, x, y, scratch, 0, layer->out_h);
+    isth_k_depthwise_rows(layer, x, y, scratch, 0, layer->turned ? layer->out_w : layer->out_h);
 }

@@ -26,17 +26,23 @@ typedef struct isth_k_depthwise_layer {
     int32_t dilation_w;
     int32_t pad_top;
     int32_t pad_left;
-    int32_t plane_w; /* columns that the kernel touches, made even */
+    int32_t x_row; /* bytes from one row of x to the next, from one column to the next */
+    int32_t x_column;
+    int32_t y_row;
+    int32_t y_column;
+    int32_t turned;  /* 1: height and width are those of the picture the other way round */
+    int32_t plane_w; /* columns of the plane: those the kernel touches or more, an even number */
+    int32_t sums;    /* int32 before the plane in scratch: 3x3, and plane_w is 16, 32 or 64 */
 } isth_k_depthwise_layer;
 
 /* x: [in_h][in_w][in_c], y: [out_h][out_w][out_c]. With a multiplier of 1 and no more output than
- * input y may be x itself; else they do not overlap. scratch: one channel with its padding, two
- * bytes an element, plane_w columns, on a 4-byte boundary; or kernel_h padded rows of all channels
- * where that is more. */
+ * input y may be x itself; else they do not overlap. scratch, on a 4-byte boundary: the sums, and
+ * one channel with its padding, two bytes an element, plane_w columns. */
 void isth_k_depthwise(const isth_k_depthwise_layer *layer, const int8_t *x, int8_t *y,
                       int8_t *scratch);
 
-/* The output rows [first_row, first_row + rows) alone; y is where the first of them goes. */
+/* The picture's output rows [first_row, first_row + rows) alone; y is where the first of them goes.
+ */
 void isth_k_depthwise_rows(const isth_k_depthwise_layer *layer, const int8_t *x, int8_t *y,
                            int8_t *scratch, int32_t first_row, int32_t rows);
 

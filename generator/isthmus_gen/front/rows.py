@@ -68,9 +68,14 @@ def _planes(layer: Layer, rows: int) -> RowCall | None:
     call = _numbered(layer, rows)
     if call is None:
         return None
-    taps, width = _number(layer, "kernel_h"), _number(layer, "plane_w")
-    reach = (taps - 1) * _number(layer, "dilation_h") + 1
-    scratch = max(2 * reach * width, taps * width * _number(layer, "in_c"))
+    # The whole plane, or the rows of it that some output rows need.
+    if _number(layer, "turned"):
+        return call
+    reach = (_number(layer, "kernel_h") - 1) * _number(layer, "dilation_h") + 1
+    plane = reach * _number(layer, "plane_w")
+    scratch = 4 * _number(layer, "sums") + max(
+        2 * plane, plane + 8 * _number(layer, "stride_w") + 8
+    )
     return replace(call, scratch_bytes=min(scratch, layer.scratch_bytes))
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from isthmus_gen.front.depthwise import depthwise_form
 from isthmus_gen.front.filters import FilterTable, filter_table, paired_weights
 from isthmus_gen.front.flatbuffer import Tensor
 from isthmus_gen.front.layers import (
@@ -164,52 +165,47 @@ def lower_depthwise(request: Request) -> Layer:
     positions = geometry.out_size[0] * geometry.out_size[1]
     if one != 1 or channels != out_c or out_c % in_c:
         raise request.refuse(f"weights of shape {weights.shape} for {in_c} to {out_c} channels")
-    by_channel = weights.reshape(-1, out_c).T
     table = filter_table(
         request.bias(2, out_c),
-        by_channel,
+        weights.reshape(-1, out_c).T,
         x.zero_point,
         _multipliers(request, x, request.filter_scales(tensor, out_c, 3), y),
         request.output_values(y),
     )
-    multiplier = out_c // in_c
-    rows, columns = (
-        (geometry.out_size[axis] - 1) * geometry.stride[axis]
-        + (geometry.kernel[axis] - 1) * geometry.dilation[axis]
-        + 1
-        for axis in (0, 1)
-    )
-    plane_w = columns + columns % 2
+    form = depthwise_form(geometry, table.mode)
+    filters = weights.reshape(kernel_h, kernel_w, out_c).transpose(2, 0, 1)
     return Layer(
         operator=request.operator.name,
         place=request.operator.place,
         inputs=(x.index,),
         output=y.index,
         kernel="isth_k_depthwise",
-        files=("isth_k_common.h", "isth_k_dsp.h", "isth_k_depthwise.h", "isth_k_depthwise.c"),
+        files=(
+            "isth_k_common.h",
+            "isth_k_dsp.h",
+            "isth_k_depthwise.h",
+            "isth_k_depthwise.c",
+            "isth_k_depthwise_dsp.h",
+            "isth_k_depthwise_mve.h",
+        ),
         ctype="isth_k_depthwise_layer",
         params=(
             ("weights", Ref("weights")),
             ("filters", Ref("filters")),
             ("output", Struct(table.output)),
             ("mode", table.mode),
-            *_window_fields(x, geometry),
-            ("multiplier", multiplier),
-            ("plane_w", plane_w),
+            *_window_fields(x, form.window),
+            ("multiplier", out_c // in_c),
+            *form.fields(),
         ),
         arrays=(
-            weight_array(_by_rows(by_channel.reshape(out_c, kernel_h, kernel_w))),
+            weight_array(form.weights(filters)),
             Array("filters", "isth_k_filter", table.rows(), 16),
         ),
         macs=positions * out_c * kernel_h * kernel_w,
-        in_place=(x.index,) if multiplier == 1 else (),
-        scratch_bytes=max(2 * rows * plane_w, kernel_h * columns * in_c),
+        in_place=(x.index,) if in_c == out_c else (),
+        scratch_bytes=form.scratch_bytes,
     )
-
-
-def _by_rows(weights: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:
-    """Weights [channels, rows, columns] in isth_k_depthwise.h's order: rows of 3 written as 4."""
-    return weights[:, :, [0, 1, 1, 2]] if weights.shape[2] == 3 else weights
 
 
 def lower_dense(request: Request) -> Layer:

@@ -1,0 +1,116 @@
+/* Isthmus kernels: 3x3 depthwise with dual 16-bit multiplications. */
+#ifndef ISTH_K_DEPTHWISE_DSP_H
+#define ISTH_K_DEPTHWISE_DSP_H
+
+#include "isth_k_dsp.h"
+
+/* The weights a, b, c of each row as pairs (a, b) and (b, c). */
+typedef struct isth_k_taps_3x3 {
+    uint32_t pairs[3][2];
+} isth_k_taps_3x3;
+
+ISTH_K_INLINE isth_k_taps_3x3 isth_k_read_taps(const int8_t *weights) {
+    isth_k_taps_3x3 taps;
+    int row;
+
+    for (row = 0; row < 3; row++) {
+        const uint32_t word = isth_k_word(weights + 4 * row); /* a, b, b, c */
+
+        taps.pairs[row][0] = isth_k_even(word);
+        taps.pairs[row][1] = isth_k_odd(word);
+    }
+    return taps;
+}
+
+#if defined(__arm__) && defined(__OPTIMIZE__) && !defined(ISTH_K_EMULATE_DSP)
+/* r0: plane, r1: sums, r2: how many; r4-r6 and r8-r10: the weights' pairs, row by row; r11 and r3:
+ * two sums; r12 and lr: inputs. Registers are named because thirteen of them leave compilers no
+ * choice that they find by themselves; r7 is theirs. */
+#define ISTH_K_ROW_1(first, next, a, c, more0, more1, move)                                        \
+    "ldrd r12, lr, [r0" next "]" move "\n\t" first " r11, r12, " a more0 "\n\t"                    \
+    "smlabt r11, lr, " c ", r11\n\t" first " r3, lr, " c more1 "\n\t"                              \
+    "smlatb r3, r12, " a ", r3\n\t"
+#define ISTH_K_ROW_2(first, next, last, a, c, more0, more1, move)                                  \
+    "ldrd r12, lr, [r0" next "]" move "\n\t" first " r11, r12, " a more0 "\n\t"                    \
+    "smlabt r11, lr, " c ", r11\n\t"                                                               \
+    "ldr r12, [r0" last "]\n\t" first " r3, lr, " a more1 "\n\t"                                   \
+    "smlabt r3, r12, " c ", r3\n\t"
+#define ISTH_K_END                                                                                 \
+    "strd r11, r3, [r1], #8\n\t"                                                                   \
+    "subs r2, #2\n\t"                                                                              \
+    "bgt 1b\n\t"
+#define ISTH_K_PAIR_1(s1, s2)                                                                      \
+    ISTH_K_ROW_1("smuad", ", #" s1, "r6", "r8", "", "", "")                                        \
+    ISTH_K_ROW_1("smlad", ", #" s2, "r9", "r10", ", r11", ", r3", "")                              \
+    ISTH_K_ROW_1("smlad", "", "r4", "r5", ", r11", ", r3", ", #4") ISTH_K_END
+#define ISTH_K_PAIR_2(s1, e1, s2, e2)                                                              \
+    ISTH_K_ROW_2("smuad", ", #" s1, ", #" e1, "r6", "r8", "", "", "")                              \
+    ISTH_K_ROW_2("smlad", ", #" s2, ", #" e2, "r9", "r10", ", r11", ", r3", "")                    \
+    ISTH_K_ROW_2("smlad", "", "", "r4", "r5", ", r11", ", r3", ", #8") ISTH_K_END
+#define ISTH_K_RUN(text)                                                                           \
+    __asm__ volatile("ldm r3, {r4, r5, r6, r8, r9, r10}\n"                                         \
+                     "1:\n\t" text                                                                 \
+                     : "+r"(from), "+r"(to), "+r"(left), "+r"(pairs)                               \
+                     :                                                                             \
+                     : "r4", "r5", "r6", "r8", "r9", "r10", "r11", "r12", "lr", "cc", "memory")
+
+/* count sums along a row of the plane, rounded up to even, without the bias. The width of the plane
+ * (16, 32 or 64) is part of the instructions, which leaves registers for all the weights: 18
+ * instructions for 18 products, 21 with a stride of 2. */
+ISTH_K_INLINE void isth_k_sums_3x3(const isth_k_taps_3x3 *taps, const int16_t *x, int32_t width,
+                                   int stride, int32_t count, uint32_t *y) {
+    register const int16_t *from __asm__("r0") = x;
+    register uint32_t *to __asm__("r1") = y;
+    register int32_t left __asm__("r2") = count;
+    register const isth_k_taps_3x3 *pairs __asm__("r3") = taps;
+
+    if (stride == 1) {
+        if (width == 16) {
+            ISTH_K_RUN(ISTH_K_PAIR_1("32", "64"));
+        } else if (width == 32) {
+            ISTH_K_RUN(ISTH_K_PAIR_1("64", "128"));
+        } else {
+            ISTH_K_RUN(ISTH_K_PAIR_1("128", "256"));
+        }
+    } else {
+        if (width == 16) {
+            ISTH_K_RUN(ISTH_K_PAIR_2("32", "40", "64", "72"));
+        } else if (width == 32) {
+            ISTH_K_RUN(ISTH_K_PAIR_2("64", "72", "128", "136"));
+        } else {
+            ISTH_K_RUN(ISTH_K_PAIR_2("128", "136", "256", "264"));
+        }
+    }
+}
+#else
+/* count sums along a row of the plane, rounded up to even, without the bias. */
+ISTH_K_INLINE void isth_k_sums_3x3(const isth_k_taps_3x3 *taps, const int16_t *x, int32_t width,
+                                   int stride, int32_t count, uint32_t *y) {
+    int32_t n;
+
+    for (n = 0; n < count; n += 2) {
+        int row;
+
+        y[n] = 0;
+        y[n + 1] = 0;
+        for (row = 0; row < 3; row++) {
+            const int16_t *const from = x + row * width;
+            uint32_t pairs[3];
+
+            __builtin_memcpy(pairs, from, sizeof pairs);
+            y[n] = isth_k_dual(y[n], pairs[0], taps->pairs[row][0]);
+            y[n] = isth_k_low_high(y[n], pairs[1], taps->pairs[row][1]);
+            if (stride == 1) {
+                y[n + 1] = isth_k_dual(y[n + 1], pairs[1], taps->pairs[row][1]);
+                y[n + 1] = isth_k_high_low(y[n + 1], pairs[0], taps->pairs[row][0]);
+            } else {
+                y[n + 1] = isth_k_dual(y[n + 1], pairs[1], taps->pairs[row][0]);
+                y[n + 1] = isth_k_low_high(y[n + 1], pairs[2], taps->pairs[row][1]);
+            }
+        }
+        x += 2 * stride;
+    }
+}
+#endif
+
+#endif

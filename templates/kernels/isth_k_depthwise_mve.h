@@ -1,0 +1,142 @@
+/* Isthmus kernels: depthwise with vectors of four positions in a row of a plane (Helium). */
+#ifndef ISTH_K_DEPTHWISE_MVE_H
+#define ISTH_K_DEPTHWISE_MVE_H
+
+#include <arm_mve.h>
+
+#include "isth_k_depthwise.h"
+
+#define ISTH_K_GATHERED 8192 /* bytes between two gathered ones: seven times that fits 16 bits */
+
+/* count bytes, step apart, come together. */
+ISTH_K_INLINE void isth_k_line_mve(int8_t *to, const int8_t *x, int32_t count, ptrdiff_t step) {
+    const uint16x8_t places = vmulq_n_u16(vidupq_n_u16(0, 1), (uint16_t)step);
+    int32_t left;
+
+    for (left = count; left > 0; left -= 8) {
+        const mve_pred16_t some = vctp16q((uint32_t)left);
+
+        vstrbq_p_s16(to, vldrbq_gather_offset_z_s16(x, places, some), some);
+        to += 8;
+        x += left > 8 ? 8 * step : 0;
+    }
+}
+
+/* The clamp of FAST and RELU, and the general way for four sums. */
+ISTH_K_INLINE void isth_k_finish_mve(const isth_k_depthwise_layer *layer, int32x4_t value,
+                                     const isth_k_filter *filter, int8_t *y, uint32x4_t places,
+                                     mve_pred16_t some, int32_t mode) {
+    if (mode <= ISTH_K_FAST) {
+        value = vqrdmulhq_n_s32(value, filter->multiplier);
+        if (mode == ISTH_K_FAST) {
+            value = vaddq_s32(value, vshrq_n_s32(value, 31));
+        }
+        value = vshlq_r_s32(vaddq_n_s32(value, filter->offset), -filter->right);
+        value = vminq_s32(vmaxq_s32(value, vdupq_n_s32(INT8_MIN)), vdupq_n_s32(INT8_MAX));
+    } else {
+        int32_t sums[4];
+        int32_t lane;
+
+        vst1q_s32(sums, value);
+        for (lane = 0; lane < 4; lane++) {
+            sums[lane] =
+                isth_k_finish_any((uint32_t)sums[lane], filter, &layer->output, ISTH_K_GENERAL);
+        }
+        value = vld1q_s32(sums);
+    }
+    vstrbq_scatter_offset_p_s32(y, places, value, some);
+}
+
+/* One row of three taps at four positions, a stride of 1 or 2 apart. */
+ISTH_K_INLINE int32x4_t isth_k_taps_mve(int32x4_t acc, const int8_t *x, int32_t a, int32_t b,
+                                        int32_t c, int stride) {
+    if (stride == 1) {
+        acc = vmlaq_n_s32(acc, vldrbq_s32(x), a);
+        acc = vmlaq_n_s32(acc, vldrbq_s32(x + 1), b);
+        return vmlaq_n_s32(acc, vldrbq_s32(x + 2), c);
+    } else {
+        const int16x8_t eight = vldrbq_s16(x);
+
+        acc = vmlaq_n_s32(acc, vmovlbq_s16(eight), a);
+        acc = vmlaq_n_s32(acc, vmovltq_s16(eight), b);
+        return vmlaq_n_s32(acc, vmovlbq_s16(vldrbq_s16(x + 2)), c);
+    }
+}
+
+/* 3x3, the same stride of 1 or 2 both ways, not dilated: the outputs of one row, eight at a time.
+ * What is read beyond the row's last output is not used. */
+ISTH_K_INLINE void isth_k_row_3x3_mve(const isth_k_depthwise_layer *layer, const int8_t *x,
+                                      int32_t plane_w, const int8_t *w, const isth_k_filter *filter,
+                                      int8_t *y, int32_t count, int stride, int32_t mode) {
+    const uint32x4_t places = vmulq_n_u32(vidupq_n_u32(0, 1), (uint32_t)layer->y_column);
+    const int8_t *x0 = x;
+    const int8_t *x1 = x0 + plane_w;
+    const int8_t *x2 = x1 + plane_w;
+    int32_t left = count;
+
+    for (;;) {
+        int32x4_t acc = vdupq_n_s32(filter->folded);
+
+        if (left > 4) {
+            int32x4_t next = acc;
+
+            acc = isth_k_taps_mve(acc, x0, w[0], w[1], w[3], stride);
+            next = isth_k_taps_mve(next, x0 + 4 * stride, w[0], w[1], w[3], stride);
+            acc = isth_k_taps_mve(acc, x1, w[4], w[5], w[7], stride);
+            next = isth_k_taps_mve(next, x1 + 4 * stride, w[4], w[5], w[7], stride);
+            acc = isth_k_taps_mve(acc, x2, w[8], w[9], w[11], stride);
+            next = isth_k_taps_mve(next, x2 + 4 * stride, w[8], w[9], w[11], stride);
+            isth_k_finish_mve(layer, acc, filter, y, places, 0xFFFF, mode);
+            y += 4 * (ptrdiff_t)layer->y_column;
+            isth_k_finish_mve(layer, next, filter, y, places, vctp32q((uint32_t)left - 4), mode);
+            left -= 8;
+        } else {
+            acc = isth_k_taps_mve(acc, x0, w[0], w[1], w[3], stride);
+            acc = isth_k_taps_mve(acc, x1, w[4], w[5], w[7], stride);
+            acc = isth_k_taps_mve(acc, x2, w[8], w[9], w[11], stride);
+            isth_k_finish_mve(layer, acc, filter, y, places, vctp32q((uint32_t)left), mode);
+            return;
+        }
+        if (left <= 0) {
+            return;
+        }
+        y += 4 * (ptrdiff_t)layer->y_column;
+        x0 += 8 * stride;
+        x1 += 8 * stride;
+        x2 += 8 * stride;
+    }
+}
+
+/* Any kernel: the outputs of one row, four at a time. */
+ISTH_K_INLINE void isth_k_row_any_mve(const isth_k_depthwise_layer *layer, const int8_t *x,
+                                      int32_t plane_w, const int8_t *weights,
+                                      const isth_k_filter *filter, int8_t *y, int32_t count) {
+    const uint32x4_t lanes = vidupq_n_u32(0, 1);
+    const uint32x4_t in = vmulq_n_u32(lanes, (uint32_t)layer->stride_w);
+    const uint32x4_t out = vmulq_n_u32(lanes, (uint32_t)layer->y_column);
+    int32_t left;
+
+    for (left = count; left > 0; left -= 4) {
+        int32x4_t acc = vdupq_n_s32(filter->folded);
+        const int8_t *w = weights;
+        int32_t row;
+
+        for (row = 0; row < layer->kernel_h; row++) {
+            const int8_t *const line = x + (ptrdiff_t)row * layer->dilation_h * plane_w;
+            int32_t tap;
+
+            for (tap = 0; tap < layer->kernel_w; tap++) {
+                const int8_t *const p = line + (ptrdiff_t)tap * layer->dilation_w;
+
+                acc = vmlaq_n_s32(acc, vldrbq_gather_offset_s32(p, in), *w);
+                /* The second of a row of three is written twice. */
+                w += layer->kernel_w == 3 && tap == 1 ? 2 : 1;
+            }
+        }
+        isth_k_finish_mve(layer, acc, filter, y, out, vctp32q((uint32_t)left), layer->mode);
+        x += 4 * (ptrdiff_t)layer->stride_w;
+        y += left > 4 ? 4 * (ptrdiff_t)layer->y_column : 0;
+    }
+}
+
+#endif
