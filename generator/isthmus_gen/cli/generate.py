@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 __all__ = ["register", "show_report"]
 
+ModelArgument = Annotated[
+    Path, typer.Argument(help=".keras, .h5, SavedModel folder, .tflite or .onnx.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
@@ -26,7 +29,7 @@ def register(app: typer.Typer) -> None:
 
 
 def cuts(
-    model: Annotated[Path, typer.Argument(help=".keras, .h5, SavedModel folder, .tflite or .onnx.")],
+    model: ModelArgument,
     operators: Annotated[
         bool,
         typer.Option(
@@ -122,7 +125,7 @@ def _sizes(shape: tuple[int, ...]) -> list[int | None]:
 
 
 def generate(
-    model: Annotated[Path, typer.Argument(help=".keras, .h5, SavedModel folder, .tflite or .onnx.")],
+    model: ModelArgument,
     cut: Annotated[str, typer.Option(help="Tensor to cut at; `isthmus cuts` lists them.")],
     calibration: Annotated[Path, typer.Option(help=".npz with x, or packed pictures.")],
     out: Annotated[Path, typer.Option(help="Directory of the bundle.")],
