@@ -48,9 +48,9 @@ ISTH_K_INLINE isth_k_walk isth_k_first_run(const isth_k_broadcast *shape, const 
 }
 
 #if defined(ISTH_K_MVE)
-/* isth_k_finish_fast of four accumulators, stored. */
+/* isth_k_finish_doubled of four doubled accumulators, stored. */
 ISTH_K_INLINE void isth_k_store_fast(int32x4_t value, const isth_k_filter *scale, int8_t *y) {
-    value = vqrdmulhq_n_s32(value, scale->multiplier);
+    value = vrmulhq_s32(value, vdupq_n_s32(scale->multiplier));
     value = vaddq_n_s32(vaddq_s32(value, vshrq_n_s32(value, 31)), scale->offset);
     value = vshlq_r_s32(value, -scale->right);
     value = vminq_s32(vmaxq_s32(value, vdupq_n_s32(INT8_MIN)), vdupq_n_s32(INT8_MAX));

@@ -26,18 +26,18 @@ void isth_k_mul(const isth_k_mul_layer *layer, const int8_t *a, const int8_t *b,
 #if defined(ISTH_K_MVE)
             for (; end - one >= 4; one += 4, other += 4, result += 4) {
                 const int32x4_t first = vsubq_n_s32(vldrbq_s32(one), a_zero);
+                const int32x4_t second = vsubq_n_s32(vldrbq_s32(other), b_zero);
 
-                isth_k_store_fast(vmulq_s32(first, vsubq_n_s32(vldrbq_s32(other), b_zero)), &scale,
-                                  result);
+                isth_k_store_fast(vmulq_s32(first, vshlq_n_s32(second, 1)), &scale, result);
             }
 #endif
             while (one != end) {
-                const int32_t product = (*one++ - a_zero) * (*other++ - b_zero);
+                const int32_t twice = (*one++ - a_zero) * (*other++ * 2 - b_zero * 2);
 
-                *result++ = isth_k_finish_fast((uint32_t)product, &scale, 0);
+                *result++ = isth_k_finish_doubled((uint32_t)twice, &scale, 0);
             }
         } else {
-            const int32_t factor = *other - b_zero;
+            const int32_t factor = (*other - b_zero) * 2;
             const int32_t offset = -a_zero * factor;
 
 #if defined(ISTH_K_MVE)
@@ -47,9 +47,9 @@ void isth_k_mul(const isth_k_mul_layer *layer, const int8_t *a, const int8_t *b,
             }
 #endif
             while (one != end) {
-                const int32_t product = *one++ * factor + offset;
+                const int32_t twice = *one++ * factor + offset;
 
-                *result++ = isth_k_finish_fast((uint32_t)product, &scale, 0);
+                *result++ = isth_k_finish_doubled((uint32_t)twice, &scale, 0);
             }
         }
     } while (isth_k_next_run(&walk, &layer->shape, &layer->a_steps, &layer->b_steps));

@@ -295,3 +295,28 @@ def test_each_profile_takes_its_engines_ratio(
     for profile, engine in engines.items():
         np.testing.assert_array_equal(found[profile], engine(tflite, values))
     assert np.any(found["tflm"] != found["litert"])
+
+
+@pytest.mark.parametrize(
+    "quantisation",
+    [
+        ((0.1647, 7), (0.03285, -3), (0.179, -7)),
+        ((0.1899, 7), (0.083, -3), (0.2444, -10)),
+    ],
+    ids=["the half", "halves below zero"],
+)
+def test_the_first_rounding_of_an_operand_shows(
+    quantisation: tuple[tuple[float, int], ...],
+    new_model: Any,
+    run_c: Any,
+    engines: dict[str, Engine],
+) -> None:
+    """It lies 20 bits below the result: at chosen scales, over all pairs of values."""
+    model = new_model()
+    x = model.tensor((1, 256, 256), *quantisation[0])
+    other = model.tensor((256,), *quantisation[1], data=LEVELS)
+    y = model.tensor((1, 256, 256), *quantisation[2])
+    model.operator("SUB", [x, other], [y], "SubOptions")
+    tflite, values = model.build([x], [y]), np.repeat(LEVELS, 256).reshape(1, 256, 256)
+    for profile, engine in engines.items():
+        np.testing.assert_array_equal(run_c(tflite, values, profile), engine(tflite, values))
