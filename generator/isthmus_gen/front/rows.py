@@ -65,11 +65,12 @@ def _numbered(layer: Layer, rows: int) -> RowCall | None:
 
 def _planes(layer: Layer, rows: int) -> RowCall | None:
     """DEPTHWISE_CONV_2D, whose scratch need not hold a whole plane then: isth_k_depthwise.h."""
-    call = _numbered(layer, rows)
-    if call is None:
+    turned = _number(layer, "turned")
+    if _number(layer, "out_w" if turned else "out_h") != rows:
         return None
-    # The whole plane, or the rows of it that some output rows need.
-    if _number(layer, "turned"):
+    steps = (0,) * len(layer.inputs)
+    call = RowCall(f"{layer.kernel}_rows", None, steps, layer.scratch_bytes)
+    if turned:  # a row of the picture needs the whole length of the plane
         return call
     reach = (_number(layer, "kernel_h") - 1) * _number(layer, "dilation_h") + 1
     plane = reach * _number(layer, "plane_w")
