@@ -21,15 +21,18 @@ void isth_k_resize_bilinear(const isth_k_resize_bilinear_layer *layer, const int
             const ptrdiff_t left = (ptrdiff_t)across[0] * channels;
             const ptrdiff_t right = (ptrdiff_t)across[1] * channels;
             const int32_t beyond = across[2];
-            int32_t c;
+            const int32_t a = (ONE - down) * (ONE - beyond);
+            const int32_t b = (ONE - down) * beyond;
+            const int32_t c = down * (ONE - beyond);
+            const int32_t d = down * beyond;
+            int32_t i;
 
-            for (c = 0; c < channels; c++) {
-                const int32_t left_sum = top[left + c] * (ONE - down) + bottom[left + c] * down;
-                const int32_t right_sum = top[right + c] * (ONE - down) + bottom[right + c] * down;
-                const int32_t sum = left_sum * (ONE - beyond) + right_sum * beyond;
+            for (i = 0; i < channels; i++) {
+                const int32_t sum = top[left + i] * a + top[right + i] * b + bottom[left + i] * c +
+                                    bottom[right + i] * d;
 
-                /* Halves away from zero; C division cuts towards zero. */
-                y[c] = (int8_t)((sum > 0 ? sum + HALF : sum - HALF) / (ONE * ONE));
+                /* Halves away from zero. */
+                y[i] = (int8_t)isth_k_shift_down(sum + HALF - (sum < 0), 20);
             }
             y += channels;
             across += 3;
