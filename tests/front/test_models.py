@@ -54,10 +54,10 @@ def test_networks_on_noise(data_dir: Path, run_c: Run, run_tflm: Run, name: str)
         ("ad01", 768, 264192),
     ],
 )
-def test_arena_is_the_lower_bound(data_dir: Path, name: str, tensors: int, macs: int) -> None:
+def test_arena_and_work(data_dir: Path, name: str, tensors: int, macs: int) -> None:
     """``tensors`` is what a layer's input and output (and what else lives) take at most."""
     plan = plan_front(_model(data_dir, name))
-    assert plan.arena_bytes == plan.arena_lower_bound <= tensors + 1024  # with scratch
+    assert plan.arena_lower_bound <= plan.arena_bytes <= tensors + 1024  # with scratch
     assert plan.macs == macs
 
 
