@@ -1,8 +1,9 @@
 """The golden model of a front half: the reference kernels of TensorFlow Lite, element for element.
 
 Profile ``tflm`` is TensorFlow Lite Micro's arithmetic, ``litert`` LiteRT's reference kernels. The
-two differ in a few operators (docs/DESIGN.md). Where no tflite-micro wheel is installed LiteRT's
-kernels therefore stand in for ``tflm`` if both come to the same constants for a network.
+two differ in a few operators (docs/DESIGN.md). Where no tflite-micro wheel is installed, or where
+it lacks an operator (TILE), LiteRT's kernels therefore stand in for ``tflm`` if both come to the
+same constants for a network.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from isthmus.errors import MissingExtraError, ModelError
+from isthmus.errors import MissingExtraError, ModelError, ModelLoadError
 from isthmus.interpreters import TfliteModel, open_tflite
 from isthmus_gen.front import ROUNDINGS, plan_front
 
@@ -23,15 +24,18 @@ __all__ = ["open_golden", "run_golden"]
 def open_golden(tflite: bytes, rounding: str) -> TfliteModel:
     """The interpreter whose int8 results are right by definition for a rounding profile.
 
-    MissingExtraError where it is not installed and nothing equal to it is.
+    MissingExtraError where it is not installed and nothing equal to it is, ModelLoadError where it
+    does not take the network.
     """
     if rounding == "litert":
         return open_tflite(tflite, engine="litert_ref")
     try:
         return open_tflite(tflite, engine="tflm")
-    except MissingExtraError:
+    except (MissingExtraError, ModelLoadError) as error:
         if not _profiles_agree(tflite):
-            raise
+            if isinstance(error, MissingExtraError):
+                raise
+            raise ModelLoadError(error.path, error.what, remedy="take --rounding litert") from error
     return open_tflite(tflite, engine="litert_ref")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from isthmus.errors import MissingExtraError
+from isthmus.errors import MissingExtraError, ModelLoadError
 from isthmus_gen import golden
 
 
@@ -61,3 +61,23 @@ def test_nothing_stands_in_for_fully_connected(new_model: Any, engines: list[str
     with pytest.raises(MissingExtraError):
         golden.open_golden(model.build([x], [y]), "tflm")
     assert engines == ["tflm"]
+
+
+def test_what_the_wheel_refuses_says_which_profile_to_take(
+    new_model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TILE, which the wheel lacks: LiteRT stands in, unless another operator differs."""
+
+    def open_tflite(tflite: bytes, *, engine: str) -> str:
+        if engine == "tflm":
+            raise ModelLoadError("model", "tflm refuses it")
+        return engine
+
+    monkeypatch.setattr(golden, "open_tflite", open_tflite)
+    model = new_model()
+    x, y = model.tensor((1, 4), 0.1), model.tensor((1, 8), 0.1)
+    times = model.tensor((2,), dtype="INT32", data=np.array([1, 2], dtype=np.int32))
+    model.operator("TILE", [x, times], [y], "TileOptions")
+    assert golden.open_golden(model.build([x], [y]), "tflm") == "litert_ref"
+    with pytest.raises(ModelLoadError, match="tflm refuses it; take --rounding litert"):
+        golden.open_golden(_product(new_model, 0.4382), "tflm")

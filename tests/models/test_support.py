@@ -153,3 +153,27 @@ def test_generation_names_operator_place_and_cut(
     assert caught.value.remedy.startswith("cut at 'relu', which works, or take --element float32")
     made = api.generate(**options, cut="relu", levels=(4,))
     assert made.report["cut"] == "relu"
+
+
+def test_nearest_upsampling_has_an_engine_to_be_held_to(keras: Any, tmp_path: Path) -> None:
+    """Keras repeats by TILE: the tflite-micro wheel has none, LiteRT an older version of it."""
+    layers = keras.layers
+    keras.Sequential(
+        [
+            keras.Input((6, 6, 2)),
+            layers.Conv2D(4, 3, name="conv"),
+            layers.UpSampling2D(2, name="larger"),
+            layers.Conv2D(3, 3, name="last"),
+        ]
+    ).save(tmp_path / "up.keras")
+    x = np.random.default_rng(1).normal(0, 1, (8, 6, 6, 2)).astype(np.float32)
+    np.savez(tmp_path / "x.npz", x=x)
+    api.generate(
+        model=tmp_path / "up.keras",
+        calibration=tmp_path / "x.npz",
+        cut="larger",
+        levels=(4,),
+        out=tmp_path / "out",
+    )
+    (result,) = api.verify(tmp_path / "out", targets=["host"], inputs=2)
+    assert (result.mismatches_front, result.mismatches_bytes) == (0, 0)

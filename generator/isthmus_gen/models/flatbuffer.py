@@ -23,6 +23,8 @@ __all__ = ["builtin_names", "parse", "read_graph", "tensor_dtype", "write_part"]
 
 IDENTIFIER = b"TFL3"
 ALIGNMENT = 16  # force_align of Buffer.data in the TFLite schema; the Python writer ignores it
+# TensorFlow 2.21 writes these newer than LiteRT 2.3 registers them; its kernels are the same.
+_VERSIONS = {"TILE": 2}
 _REMEDY = "convert the network again, or copy the file again"
 
 
@@ -230,6 +232,9 @@ def _keep_codes(model: Any) -> None:
     operators = [o for s in model.subgraphs for o in s.operators]
     used = sorted({o.opcodeIndex for o in operators})
     model.operatorCodes = [model.operatorCodes[i] for i in used]
+    for code in model.operatorCodes:
+        newest = _VERSIONS.get(builtin_names().get(code.builtinCode, ""), code.version)
+        code.version = min(code.version, newest)
     for operator in operators:
         operator.opcodeIndex = used.index(operator.opcodeIndex)
 

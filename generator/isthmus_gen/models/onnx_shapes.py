@@ -168,11 +168,10 @@ def _resize(build: Builder, node: Node) -> Value:
             f"{mode} with {where} coordinates",
             allowed="half_pixel, or nearest with asymmetric and floor",
         )
-    layer = build.layers.UpSampling2D(
-        factors,
-        interpolation="nearest" if mode == "nearest" else "bilinear",
-        name=build.name(node.name),
-    )
+    # UpSampling2D becomes TILE, which the reference engines do not have; this becomes a resize.
+    height, width = (n * factor for n, factor in zip(x.space, factors, strict=True))
+    kind = "nearest" if mode == "nearest" else "bilinear"
+    layer = build.layers.Resizing(height, width, interpolation=kind, name=build.name(node.name))
     return build.result(build.add(node, layer, x.tensor), rectified=x.rectified)
 
 
