@@ -8,8 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from firmware_cases import Bench, Case, Make
+
+from isthmus_gen.evaluate.front import NativeFront
 
 # Cuts of the digits: the first convolution, where rows pay most, and two additions.
 CUTS = ["stem", "stage1", "stage2"]
@@ -43,6 +46,14 @@ def test_one_profile_and_less_memory(pair: Pair) -> None:
     assert old["ram_bytes"] - new["ram_bytes"] == saved
     assert "--stream-rows" in new["command"]
     assert "--stream-rows" not in old["command"]
+
+
+def test_an_evaluation_runs_the_rows(pair: Pair, require_tool: Callable[[str], str]) -> None:
+    require_tool("cc")
+    x = np.random.default_rng(6).integers(-128, 128, (9, 8, 8, 1), dtype=np.int8)
+    whole, rows = (NativeFront(case.bundle).run(x) for case in pair)
+    assert len({tensor.tobytes() for tensor in whole}) == len(x)
+    np.testing.assert_array_equal(rows, whole)
 
 
 @pytest.mark.parametrize("rung", [0, 1])
