@@ -2,6 +2,10 @@
 #ifndef ISTH_K_DEPTHWISE_MVE_H
 #define ISTH_K_DEPTHWISE_MVE_H
 
+#include "isth_k_common.h"
+
+#if defined(ISTH_K_MVE)
+
 #include <arm_mve.h>
 
 #include "isth_k_depthwise.h"
@@ -138,5 +142,7 @@ ISTH_K_INLINE void isth_k_row_any_mve(const isth_k_depthwise_layer *layer, const
         y += left > 4 ? 4 * (ptrdiff_t)layer->y_column : 0;
     }
 }
+
+#endif
 
 #endif

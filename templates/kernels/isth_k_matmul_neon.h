@@ -2,6 +2,10 @@
 #ifndef ISTH_K_MATMUL_NEON_H
 #define ISTH_K_MATMUL_NEON_H
 
+#include "isth_k_common.h"
+
+#if defined(ISTH_K_NEON)
+
 #include <arm_neon.h>
 
 #include "isth_k_matmul.h"
@@ -135,5 +139,7 @@ void isth_k_matmul_1(const isth_k_filters *filters, const int8_t *x, int8_t *y) 
         }
     }
 }
+
+#endif
 
 #endif

@@ -2,6 +2,10 @@
 #ifndef ISTH_K_MATMUL_THUMB1_H
 #define ISTH_K_MATMUL_THUMB1_H
 
+#include "isth_k_common.h"
+
+#if defined(ISTH_K_THUMB1)
+
 #if defined(__OPTIMIZE__)
 #define ISTH_K_OWN_DOT_22 1
 #endif
@@ -62,6 +66,8 @@ ISTH_K_INLINE const int8_t *isth_k_dot_22(const int8_t *w, const int8_t *x, int3
     acc[3] = a11;
     return w + end;
 }
+#endif
+
 #endif
 
 #endif

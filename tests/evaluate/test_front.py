@@ -71,4 +71,4 @@ def test_wrong_inputs(digits_bundle: Bundle) -> None:
 
 def test_files_without_a_front(tmp_path: Path) -> None:
     with pytest.raises(BundleFormatError, match=r"isth_front\.h"):
-        CompiledFront([tmp_path / "isth_k_add.c"])
+        CompiledFront([tmp_path / "isth_k_sum.c"])

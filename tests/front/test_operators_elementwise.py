@@ -210,7 +210,6 @@ def test_the_chains_reach_every_kernel(new_model: Any, run_tflm: Engine) -> None
             reached.add((layer.kernel, shape.values[2] if isinstance(shape, Struct) else 0))
         varied += len(np.unique(run_tflm(tflite, values))) > min(20, values[0].size)
     assert {(f"isth_k_{k}", n) for k in ("sum", "mul", "prelu") for n in (0, 1)} <= reached
-    assert ("isth_k_add", 0) in reached
     assert varied >= 15
 
 

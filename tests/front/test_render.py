@@ -136,7 +136,8 @@ def test_lines_fit_the_page(tree: Path) -> None:
 def test_kernels_include_only_two_standard_headers() -> None:
     for source in kernel_root().iterdir():
         standard = set(re.findall(r"#include <([^>]+)>", source.read_text()))
-        assert standard <= {"stddef.h", "stdint.h"}, source.name
+        # The vector tiers bring their compilers' own headers, behind the tier's guard.
+        assert standard <= {"stddef.h", "stdint.h", "arm_mve.h", "arm_neon.h"}, source.name
 
 
 def test_operator_table_is_sorted_and_named() -> None:

@@ -98,7 +98,7 @@ def test_a_tensor_that_others_read_stays(new_model: Any, run_c: Any, run_tflm: E
     wide = net.then("MUL", [gate, grid], 0.01, 3)
     y = net.then("ADD", [low, wide], 0.012, -3)
     tflite = net.build(y)
-    assert _kernels(tflite) == ["isth_k_lut", "isth_k_lut", "isth_k_mul", "isth_k_add"]
+    assert _kernels(tflite) == ["isth_k_lut", "isth_k_lut", "isth_k_mul", "isth_k_sum"]
     np.testing.assert_array_equal(run_c(tflite, LEVELS), run_tflm(tflite, LEVELS))
 
 

@@ -30,6 +30,7 @@ _RESERVED = frozenset(
     )
 )
 _WIDTH = 96
+_TIER = re.compile(r"_(dsp|mve|neon|portable|thumb1)\.h$")  # included by their kernels alone
 
 
 def c_name(text: str) -> str:
@@ -115,6 +116,15 @@ def _value(prefix: str, value: Value) -> str:
     return c_integer(value)
 
 
+def _field(prefix: str, name: str, value: Value) -> list[str]:
+    """A designated initialiser, one line where it fits, else a line for each part of the struct."""
+    line = f"    .{name} = {_value(prefix, value)},"
+    if len(line) <= _WIDTH or not isinstance(value, Struct):
+        return [line]
+    parts = [f"        {_value(prefix, part)}," for part in value.values]
+    return [f"    .{name} = {{", *parts, "    },"]
+
+
 def _offset(plan: FrontPlan, tensor: int) -> int:
     return plan.arena.tensors[tensor].offset
 
@@ -160,7 +170,7 @@ def _call(plan: FrontPlan, index: int, layer: Layer) -> dict[str, Any]:
         "kernel": layer.kernel if by_row is None else by_row.kernel,
         "ctype": layer.ctype,
         "params": f"{prefix}_layer",
-        "fields": [(name, _value(prefix, value)) for name, value in params],
+        "fields": [line for name, value in params for line in _field(prefix, name, value)],
         "arrays": [_array(prefix, array) for array in layer.arrays],
         "arguments": arguments,
         "operator": c_comment(layer.operator),
@@ -204,7 +214,7 @@ def _context(plan: FrontPlan, banner: str, abi: int) -> dict[str, Any]:
         "macs": plan.macs,
         "constant_bytes": plan.constant_bytes,
         "headers": sorted(
-            {name for name in plan.kernel_files if name.endswith(".h") and "_matmul_" not in name}
+            {name for name in plan.kernel_files if name.endswith(".h") and not _TIER.search(name)}
             | {"isth_k_common.h"}
         ),
         "calls": calls,

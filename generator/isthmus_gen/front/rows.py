@@ -117,17 +117,6 @@ def _vectors(layer: Layer, rows: int) -> RowCall | None:
     return _changed(layer, [count * _number(layer, "depth")], rows=count)
 
 
-def _add(layer: Layer, rows: int) -> RowCall | None:
-    """ADD: with a shorter operand that repeats, a row must hold it a whole number of times."""
-    repeats, length = _number(layer, "repeats"), _number(layer, "length")
-    step = repeats * length // rows
-    if repeats == 1 and length % rows == 0:
-        return _changed(layer, [step, step], length=step)
-    if repeats % rows == 0:
-        return _changed(layer, [step, 0], repeats=repeats // rows)
-    return None
-
-
 def _broadcast(layer: Layer, rows: int) -> RowCall | None:
     """Operands that stretch: a row is a part of the only run, or some runs of the only loop."""
     runs, length, single, inner, middle = _numbers(layer, "shape")
@@ -150,7 +139,6 @@ def _numbers(layer: Layer, name: str) -> list[int]:
 
 
 _FORMS: dict[str, Form] = {
-    "isth_k_add": _add,
     "isth_k_average_pool": _numbered,
     "isth_k_conv_1x1": _positions,
     "isth_k_conv_2d": _numbered,

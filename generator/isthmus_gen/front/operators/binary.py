@@ -137,8 +137,6 @@ def _layer(
     operands: tuple[Tensor, Tensor],
     y: Tensor,
     params: tuple[tuple[str, Value], ...],
-    *,
-    walk: bool = True,
 ) -> Layer:
     """The layer of ``kernel``; constant operands become arrays of it."""
     arrays: list[Array] = []
@@ -149,14 +147,13 @@ def _layer(
         else:
             arrays.append(Array("operand", "int8_t", operand.data.reshape(-1), 1))
             inputs.append(Ref("operand"))
-    shared = ("isth_k_common.h", "isth_k_broadcast.h") if walk else ("isth_k_common.h",)
     return Layer(
         operator=request.operator.name,
         place=request.operator.place,
         inputs=tuple(inputs),
         output=y.index,
         kernel=kernel,
-        files=(*shared, f"{kernel}.h", f"{kernel}.c"),
+        files=("isth_k_common.h", "isth_k_broadcast.h", f"{kernel}.h", f"{kernel}.c"),
         ctype=f"{kernel}_layer",
         params=params,
         arrays=tuple(arrays),
@@ -206,27 +203,6 @@ def _lower_sum(request: Request, sign: int) -> Layer:
     if _prefers_swap(axes, a, b):
         first, second = second, first
         axes = _swapped(axes)
-    repeats, length = _tail(axes)
-    pair = (first[0], second[0])
-    if sign == 1 and repeats:
-        return _layer(
-            request,
-            "isth_k_add",
-            pair,
-            y,
-            (
-                ("output", request.output_struct(y)),
-                *(
-                    (n, Struct((t.zero_point, m, -s)))
-                    for n, (t, (m, s), _) in zip("ab", (first, second), strict=True)
-                ),
-                ("multiplier", scales.result[0]),
-                ("right", -scales.result[1]),
-                ("repeats", repeats),
-                ("length", length),
-            ),
-            walk=False,
-        )
     if axes[-1][2] and second[0].scale > first[0].scale:
         # The kernel takes the first one's scale for exactly one half where both move.
         first, second = second, first
@@ -277,17 +253,6 @@ def _walk_params(
 def _prefers_swap(axes: _Axes, a: Tensor, b: Tensor) -> bool:
     """Whether b must come first: a does not move within a run, or b alone has all elements."""
     return not axes[-1][1] or (a.elements < b.elements and axes[-1][2])
-
-
-def _tail(axes: _Axes) -> tuple[int, int]:
-    """How often b is repeated as a whole, and its length; (0, 0) where it stretches otherwise."""
-    if axes[-1][1:] != (True, True):
-        return 0, 0
-    if len(axes) == 1:
-        return 1, axes[0][0]
-    if len(axes) == 2 and axes[0][1:] == (True, False):
-        return axes[0][0], axes[1][0]
-    return 0, 0
 
 
 def lower_add(request: Request) -> Layer:

@@ -19,6 +19,7 @@ from isthmus_gen.front.layers import (
     weight_array,
 )
 from isthmus_gen.front.operators.base import Request, Window, window
+from isthmus_gen.front.overlap import window_distance
 
 __all__ = ["MATMUL_FILES", "lower_conv", "lower_dense", "lower_depthwise"]
 
@@ -126,6 +127,8 @@ def lower_conv(request: Request) -> Layer:
         "macs": positions * out_c * kernel_h * kernel_w * filter_c,
         # isth_k_gather.h: two columns of int16, and one of bytes where they do not come in fours
         "scratch_bytes": (20 if filter_c % 4 else 16) * fours,
+        # Groups come one after the other, so that the first must leave the input whole.
+        "overlap": ((x.index, window_distance(geometry)),) if groups == 1 else (),
     }
     if kernel_h == kernel_w == 1 and groups == 1:
         (_, in_w), (stride_h, stride_w) = geometry.in_size, geometry.stride
