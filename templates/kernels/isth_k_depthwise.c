@@ -108,13 +108,19 @@ ISTH_K_INLINE void channel_3x3(const isth_k_depthwise_layer *layer, const plane 
 
 static void channel(const isth_k_depthwise_layer *layer, const plane *from, const int8_t *w,
                     const isth_k_filter *filter, int8_t *y) {
+    const int relu = layer->mode == ISTH_K_RELU;
+    const int8_t *line = from->x;
     int32_t row;
 
-    if (layer->sums > 0 && layer->mode == ISTH_K_RELU && layer->stride_w == 1) {
-        channel_3x3(layer, from, w, filter, y, 1, ISTH_K_RELU);
-    } else if (layer->sums > 0 && layer->stride_w == 1) {
-        channel_3x3(layer, from, w, filter, y, 1, ISTH_K_FAST);
-    } else if (layer->sums > 0 && layer->mode == ISTH_K_RELU) {
+    if (layer->sums > 0 && layer->stride_w == 1) {
+        const isth_k_lanes lanes = isth_k_lanes_of(layer, filter);
+
+        for (row = 0; row < from->rows; row++) {
+            isth_k_line_3x3_mve(&lanes, line, from->w, w, y, from->columns, relu);
+            line += from->w;
+            y += layer->y_row;
+        }
+    } else if (layer->sums > 0 && relu) {
         channel_3x3(layer, from, w, filter, y, 2, ISTH_K_RELU);
     } else if (layer->sums > 0) {
         channel_3x3(layer, from, w, filter, y, 2, ISTH_K_FAST);
