@@ -20,6 +20,7 @@ typedef struct plane {
     int32_t w;    /* numbers from one row to the next */
     int32_t rows; /* output */
     int32_t columns;
+    int32_t chunk;     /* rows whose sums have room */
     int32_t first_row; /* the picture's part: rows and columns of the plane */
     int32_t end_row;
     int32_t first;
@@ -44,6 +45,7 @@ static plane place(const isth_k_depthwise_layer *layer, int8_t *scratch, int32_t
     made.w = layer->plane_w;
     made.rows = rows;
     made.columns = columns;
+    made.chunk = (layer->sums - 1) / columns;
     made.first_row = top > 0 ? top : 0;
     made.end_row = smaller(top + layer->in_h, made.h);
     made.first = left > 0 ? left : 0;
@@ -175,49 +177,56 @@ static void channel_any(const isth_k_depthwise_layer *layer, const plane *from, 
 }
 
 #if defined(ISTH_K_DSP)
-/* count sums without their bias become outputs, step bytes apart. */
-ISTH_K_INLINE void finish_sums(const uint32_t *sums, int32_t count, const isth_k_filter *filter,
-                               int8_t *y, ptrdiff_t step, int relu) {
+/* Sums without their bias become rows times columns outputs. */
+ISTH_K_INLINE void finish_sums(const isth_k_depthwise_layer *layer, const uint32_t *sums,
+                               int32_t rows, int32_t columns, const isth_k_filter *filter,
+                               int8_t *y, int relu) {
     const isth_k_filter scale = *filter;
     const uint32_t twice_folded = (uint32_t)scale.folded << 1;
-    ptrdiff_t at = 0;
-    int32_t i;
+    const ptrdiff_t step = layer->y_column;
 
-    for (i = 0; i + 2 <= count; i += 2) {
-        int8_t *const out = y + at;
-
-        out[0] = isth_k_finish_doubled((sums[i] << 1) + twice_folded, &scale, relu);
-        out[step] = isth_k_finish_doubled((sums[i + 1] << 1) + twice_folded, &scale, relu);
-        at += 2 * step;
+    if (layer->y_row == columns * layer->y_column) {
+        columns *= rows;
+        rows = 1;
     }
-    if (i < count) {
-        y[at] = isth_k_finish_doubled((sums[i] << 1) + twice_folded, &scale, relu);
+    for (; rows > 0; rows--) {
+        ptrdiff_t at = 0;
+        int32_t i;
+
+        for (i = 0; i + 2 <= columns; i += 2) {
+            int8_t *const out = y + at;
+
+            out[0] = isth_k_finish_doubled((sums[i] << 1) + twice_folded, &scale, relu);
+            out[step] = isth_k_finish_doubled((sums[i + 1] << 1) + twice_folded, &scale, relu);
+            at += 2 * step;
+        }
+        if (i < columns) {
+            y[at] = isth_k_finish_doubled((sums[i] << 1) + twice_folded, &scale, relu);
+        }
+        sums += columns;
+        y += rows > 1 ? layer->y_row : 0;
     }
 }
 
 /* 3x3 with the same stride of 1 or 2 both ways, FAST or RELU: the sums of some rows at a time. */
-ISTH_K_INLINE void channel_3x3(const isth_k_depthwise_layer *layer, const plane *from,
-                               const int8_t *w, const isth_k_filter *filter, int8_t *y, int stride,
-                               int relu) {
+static void channel_fast(const isth_k_depthwise_layer *layer, const plane *from, const int8_t *w,
+                         const isth_k_filter *filter, int8_t *y) {
     const isth_k_taps_3x3 taps = isth_k_read_taps(w);
-    const isth_k_filter scale = *filter;
     uint32_t *const sums = (uint32_t *)(void *)from->x - layer->sums;
     const int32_t columns = from->columns;
-    const int32_t chunk =
-        layer->y_row == columns * layer->y_column ? (layer->sums - 1) / columns : 1;
-    const ptrdiff_t step = layer->y_column;
     const number *x = from->x;
     int32_t row;
 
-    for (row = 0; row < from->rows; row += chunk) {
-        const int32_t rows = smaller(chunk, from->rows - row);
-        int32_t r;
+    for (row = 0; row < from->rows; row += from->chunk) {
+        const int32_t rows = smaller(from->chunk, from->rows - row);
 
-        for (r = 0; r < rows; r++) {
-            isth_k_sums_3x3(&taps, x, from->w, stride, columns, sums + r * columns);
-            x += stride * from->w;
+        isth_k_sums_3x3(&taps, x, from->w, layer->stride_w, columns, rows, sums);
+        if (layer->mode == ISTH_K_RELU) {
+            finish_sums(layer, sums, rows, columns, filter, y, 1);
+        } else {
+            finish_sums(layer, sums, rows, columns, filter, y, 0);
         }
-        finish_sums(sums, rows * columns, &scale, y, step, relu);
+        x += (ptrdiff_t)rows * layer->stride_w * from->w;
         y += (ptrdiff_t)rows * layer->y_row;
     }
 }
@@ -278,8 +287,6 @@ ISTH_K_INLINE void channel_3x3(const isth_k_depthwise_layer *layer, const plane 
         }
     }
 }
-#endif
-
 static void channel_fast(const isth_k_depthwise_layer *layer, const plane *from, const int8_t *w,
                          const isth_k_filter *filter, int8_t *y) {
     const int relu = layer->mode == ISTH_K_RELU;
@@ -296,6 +303,7 @@ static void channel_fast(const isth_k_depthwise_layer *layer, const plane *from,
         channel_3x3(layer, from, w, filter, y, 2, 0);
     }
 }
+#endif
 
 static void channel(const isth_k_depthwise_layer *layer, const plane *from, const int8_t *w,
                     const isth_k_filter *filter, int8_t *y) {

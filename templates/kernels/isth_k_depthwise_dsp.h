@@ -47,22 +47,31 @@ ISTH_K_INLINE isth_k_taps_3x3 isth_k_read_taps(const int8_t *weights) {
     ISTH_K_ROW_2("smuad", ", #" s1, ", #" e1, "r6", "r8", "", "", "")                              \
     ISTH_K_ROW_2("smlad", ", #" s2, ", #" e2, "r9", "r10", ", r11", ", r3", "")                    \
     ISTH_K_ROW_2("smlad", "", "", "r4", "r5", ", r11", ", r3", ", #8") ISTH_K_END
+/* For each of rows: the same with the next row of the plane and of the sums. */
 #define ISTH_K_RUN(text)                                                                           \
-    __asm__ volatile("ldm r3, {r4, r5, r6, r8, r9, r10}\n"                                         \
-                     "1:\n\t" text                                                                 \
-                     : "+r"(from), "+r"(to), "+r"(left), "+r"(pairs)                               \
-                     :                                                                             \
-                     : "r4", "r5", "r6", "r8", "r9", "r10", "r11", "r12", "lr", "cc", "memory")
+    for (; rows > 0; rows--) {                                                                     \
+        register const int16_t *from __asm__("r0") = x;                                            \
+        register uint32_t *to __asm__("r1") = y;                                                   \
+        register int32_t left __asm__("r2") = count;                                               \
+        register const isth_k_taps_3x3 *pairs __asm__("r3") = taps;                                \
+                                                                                                   \
+        __asm__ volatile("ldm r3, {r4, r5, r6, r8, r9, r10}\n"                                     \
+                         "1:\n\t" text                                                             \
+                         : "+r"(from), "+r"(to), "+r"(left), "+r"(pairs)                           \
+                         :                                                                         \
+                         : "r4", "r5", "r6", "r8", "r9", "r10", "r11", "r12", "lr", "cc",          \
+                           "memory");                                                              \
+        x += step;                                                                                 \
+        y += count;                                                                                \
+    }
 
-/* count sums along a row of the plane, rounded up to even, without the bias. The width of the plane
- * (16, 32 or 64) is part of the instructions, which leaves registers for all the weights: 18
- * instructions for 18 products, 21 with a stride of 2. */
-ISTH_K_INLINE void isth_k_sums_3x3(const isth_k_taps_3x3 *taps, const int16_t *x, int32_t width,
-                                   int stride, int32_t count, uint32_t *y) {
-    register const int16_t *from __asm__("r0") = x;
-    register uint32_t *to __asm__("r1") = y;
-    register int32_t left __asm__("r2") = count;
-    register const isth_k_taps_3x3 *pairs __asm__("r3") = taps;
+/* Sums without the bias, count of them (rounded up to even) along each of rows rows of the plane.
+ * The width of the plane (16, 32 or 64) is part of the instructions, which leaves registers for all
+ * the weights: 18 instructions for 18 products, 21 with a stride of 2. */
+__attribute__((noinline)) static void isth_k_sums_3x3(const isth_k_taps_3x3 *taps, const int16_t *x,
+                                                      int32_t width, int32_t stride, int32_t count,
+                                                      int32_t rows, uint32_t *y) {
+    const ptrdiff_t step = (ptrdiff_t)stride * width;
 
     if (stride == 1) {
         if (width == 16) {
@@ -83,32 +92,37 @@ ISTH_K_INLINE void isth_k_sums_3x3(const isth_k_taps_3x3 *taps, const int16_t *x
     }
 }
 #else
-/* count sums along a row of the plane, rounded up to even, without the bias. */
-ISTH_K_INLINE void isth_k_sums_3x3(const isth_k_taps_3x3 *taps, const int16_t *x, int32_t width,
-                                   int stride, int32_t count, uint32_t *y) {
-    int32_t n;
+/* Sums without the bias, count of them (rounded up to even) along each of rows rows of the plane.
+ */
+static void isth_k_sums_3x3(const isth_k_taps_3x3 *taps, const int16_t *x, int32_t width,
+                            int32_t stride, int32_t count, int32_t rows, uint32_t *y) {
+    for (; rows > 0; rows--) {
+        int32_t n;
 
-    for (n = 0; n < count; n += 2) {
-        int row;
+        for (n = 0; n < count; n += 2) {
+            const int16_t *from = x + n * stride;
+            int row;
 
-        y[n] = 0;
-        y[n + 1] = 0;
-        for (row = 0; row < 3; row++) {
-            const int16_t *const from = x + row * width;
-            uint32_t pairs[3];
+            y[n] = 0;
+            y[n + 1] = 0;
+            for (row = 0; row < 3; row++) {
+                uint32_t pairs[3] = {0};
 
-            __builtin_memcpy(pairs, from, sizeof pairs);
-            y[n] = isth_k_dual(y[n], pairs[0], taps->pairs[row][0]);
-            y[n] = isth_k_low_high(y[n], pairs[1], taps->pairs[row][1]);
-            if (stride == 1) {
-                y[n + 1] = isth_k_dual(y[n + 1], pairs[1], taps->pairs[row][1]);
-                y[n + 1] = isth_k_high_low(y[n + 1], pairs[0], taps->pairs[row][0]);
-            } else {
-                y[n + 1] = isth_k_dual(y[n + 1], pairs[1], taps->pairs[row][0]);
-                y[n + 1] = isth_k_low_high(y[n + 1], pairs[2], taps->pairs[row][1]);
+                __builtin_memcpy(pairs, from, stride == 1 ? 8 : 12);
+                y[n] = isth_k_dual(y[n], pairs[0], taps->pairs[row][0]);
+                y[n] = isth_k_low_high(y[n], pairs[1], taps->pairs[row][1]);
+                if (stride == 1) {
+                    y[n + 1] = isth_k_dual(y[n + 1], pairs[1], taps->pairs[row][1]);
+                    y[n + 1] = isth_k_high_low(y[n + 1], pairs[0], taps->pairs[row][0]);
+                } else {
+                    y[n + 1] = isth_k_dual(y[n + 1], pairs[1], taps->pairs[row][0]);
+                    y[n + 1] = isth_k_low_high(y[n + 1], pairs[2], taps->pairs[row][1]);
+                }
+                from += width;
             }
         }
-        x += 2 * stride;
+        x += (ptrdiff_t)stride * width;
+        y += count;
     }
 }
 #endif

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["DepthwiseForm", "depthwise_form", "plane_scratch"]
 
 _WIDTHS = (16, 32, 64)  # planes whose width is part of the instructions
-_SUMS = 32  # sums kept between the two passes, or one row of them
+_SUMS = 64  # sums kept between the two passes, or one row of them
 
 
 @dataclass(frozen=True)
