@@ -56,14 +56,6 @@
 #define ISTH_K_KEEP(value) ((void)0)
 #endif
 
-/* One output channel of a layer with weights. */
-typedef struct isth_k_channel {
-    int32_t bias;       /* the model's bias */
-    int32_t folded;     /* bias - input_zero * (sum of the channel's weights), modulo 2^32 */
-    int32_t multiplier; /* Q0.31 */
-    int32_t shift;      /* power of two, negative: to the right */
-} isth_k_channel;
-
 /* One filter of a layer with weights, as the generator prepares it for the fast kernels. */
 typedef struct isth_k_filter {
     int32_t folded;     /* bias - input_zero * (sum of the filter's weights), modulo 2^32 */
@@ -152,13 +144,6 @@ ISTH_K_INLINE int8_t isth_k_clamp(int32_t value, const isth_k_output *output) {
         value = high;
     }
     return (int8_t)(value + output->zero);
-}
-
-/* An accumulator as the int8 of its output channel. */
-ISTH_K_INLINE int8_t isth_k_finish(uint32_t acc, const isth_k_channel *channel,
-                                   const isth_k_output *output) {
-    return isth_k_clamp(isth_k_scale(isth_k_signed(acc), channel->multiplier, channel->shift),
-                        output);
 }
 
 /* Clamps to int8; one instruction where the processor has it. */
