@@ -40,7 +40,7 @@ static plane place(const isth_k_depthwise_layer *layer, int8_t *scratch, int32_t
     plane made;
     int32_t i;
 
-    made.x = (number *)(void *)(scratch + 4 * (ptrdiff_t)layer->sums);
+    made.x = (number *)(void *)scratch;
     made.h = (rows - 1) * layer->stride_h + (layer->kernel_h - 1) * layer->dilation_h + 1;
     made.w = layer->plane_w;
     made.rows = rows;
@@ -212,7 +212,8 @@ ISTH_K_INLINE void finish_sums(const isth_k_depthwise_layer *layer, const uint32
 static void channel_fast(const isth_k_depthwise_layer *layer, const plane *from, const int8_t *w,
                          const isth_k_filter *filter, int8_t *y) {
     const isth_k_taps_3x3 taps = isth_k_read_taps(w);
-    uint32_t *const sums = (uint32_t *)(void *)from->x - layer->sums;
+    /* Behind the plane: an odd last output with a stride of 2 is read as one of a pair. */
+    uint32_t *const sums = (uint32_t *)(void *)(from->x + (ptrdiff_t)from->h * from->w);
     const int32_t columns = from->columns;
     const number *x = from->x;
     int32_t row;

@@ -32,12 +32,12 @@ typedef struct isth_k_depthwise_layer {
     int32_t y_column;
     int32_t turned;  /* 1: height and width are those of the picture the other way round */
     int32_t plane_w; /* columns of the plane: those the kernel touches or more, an even number */
-    int32_t sums;    /* int32 before the plane in scratch: 3x3, and plane_w is 16, 32 or 64 */
+    int32_t sums;    /* int32 behind the plane in scratch: 3x3, and plane_w is 16, 32 or 64 */
 } isth_k_depthwise_layer;
 
 /* x: [in_h][in_w][in_c], y: [out_h][out_w][out_c]. With a multiplier of 1 and no more output than
- * input y may be x itself; else they do not overlap. scratch, on a 4-byte boundary: the sums, and
- * one channel with its padding, two bytes an element, plane_w columns. */
+ * input y may be x itself; else they do not overlap. scratch, on a 4-byte boundary: one
+ * channel with its padding, two bytes an element, plane_w columns; and the sums. */
 void isth_k_depthwise(const isth_k_depthwise_layer *layer, const int8_t *x, int8_t *y,
                       int8_t *scratch);
 

@@ -23,7 +23,7 @@ _SUMS = 64  # sums kept between the two passes, or one row of them
 class DepthwiseForm:
     """Geometry and strides as the kernel walks; ``window`` is turned where the picture is.
 
-    ``sums`` is the number of int32 sums before the plane, 0 for the general kernel.
+    ``sums`` is the number of int32 sums behind the plane, 0 for the general kernel.
     """
 
     window: Window
