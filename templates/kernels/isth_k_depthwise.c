@@ -142,10 +142,39 @@ ISTH_K_INLINE int8_t finish(const isth_k_depthwise_layer *layer, uint32_t acc,
     return isth_k_finish_any(acc, filter, &layer->output, ISTH_K_GENERAL);
 }
 
-/* Any kernel. */
+/* A row of taps at two positions. */
+ISTH_K_INLINE void taps_any(const number *x0, const number *x1, const int8_t *w, int32_t count,
+                            int32_t dilation, uint32_t *a0, uint32_t *a1) {
+    int32_t i;
+
+    for (i = 0; i < count; i++) {
+        *a0 = isth_k_mac(*a0, x0[i * dilation], w[i]);
+        *a1 = isth_k_mac(*a1, x1[i * dilation], w[i]);
+        ISTH_K_KEEP(*a0);
+        ISTH_K_KEEP(*a1);
+    }
+}
+
+ISTH_K_INLINE void row_any(const isth_k_depthwise_layer *layer, const number *x0, const number *x1,
+                           const int8_t *w, uint32_t *a0, uint32_t *a1) {
+    if (layer->kernel_w == 3) {
+        /* The second of a row of three is written twice. */
+        taps_any(x0, x1, w, 2, layer->dilation_w, a0, a1);
+        taps_any(x0 + 2 * (ptrdiff_t)layer->dilation_w, x1 + 2 * (ptrdiff_t)layer->dilation_w,
+                 w + 3, 1, 1, a0, a1);
+    } else if (layer->kernel_w == 5 && layer->dilation_w == 1) {
+        taps_any(x0, x1, w, 5, 1, a0, a1);
+    } else {
+        taps_any(x0, x1, w, layer->kernel_w, layer->dilation_w, a0, a1);
+    }
+}
+
+/* Any kernel, two positions at once; the last of an odd row twice. */
 static void channel_any(const isth_k_depthwise_layer *layer, const plane *from, const int8_t *w,
                         const isth_k_filter *filter, int8_t *y) {
-    const int32_t kernel_w = layer->kernel_w == 3 ? 4 : layer->kernel_w;
+    const isth_k_filter scale = *filter;
+    const ptrdiff_t w_row = layer->kernel_w == 3 ? 4 : layer->kernel_w;
+    const ptrdiff_t x_row = (ptrdiff_t)layer->dilation_h * from->w;
     int32_t row;
 
     for (row = 0; row < from->rows; row++) {
@@ -153,25 +182,19 @@ static void channel_any(const isth_k_depthwise_layer *layer, const plane *from, 
         const number *const line = from->x + (ptrdiff_t)row * layer->stride_h * from->w;
         int32_t column;
 
-        for (column = 0; column < from->columns; column++) {
-            const number *const corner = line + (ptrdiff_t)column * layer->stride_w;
-            uint32_t acc = (uint32_t)filter->folded;
-            int32_t tap_row;
+        for (column = 0; column < from->columns; column += 2) {
+            const int32_t next = column + 1 < from->columns ? column + 1 : column;
+            const number *const x0 = line + (ptrdiff_t)column * layer->stride_w;
+            const number *const x1 = line + (ptrdiff_t)next * layer->stride_w;
+            uint32_t a0 = (uint32_t)scale.folded;
+            uint32_t a1 = a0;
+            int32_t i;
 
-            for (tap_row = 0; tap_row < layer->kernel_h; tap_row++) {
-                const number *p = corner + (ptrdiff_t)tap_row * layer->dilation_h * from->w;
-                const int8_t *q = w + (ptrdiff_t)tap_row * kernel_w;
-                int32_t tap;
-
-                for (tap = 0; tap < kernel_w; tap++) {
-                    /* The second of a row of three is written twice. */
-                    if (layer->kernel_w != 3 || tap != 2) {
-                        acc = isth_k_mac(acc, *p, q[tap]);
-                        p += layer->dilation_w;
-                    }
-                }
+            for (i = 0; i < layer->kernel_h; i++) {
+                row_any(layer, x0 + i * x_row, x1 + i * x_row, w + i * w_row, &a0, &a1);
             }
-            out[(ptrdiff_t)column * layer->y_column] = finish(layer, acc, filter);
+            out[(ptrdiff_t)column * layer->y_column] = finish(layer, a0, &scale);
+            out[(ptrdiff_t)next * layer->y_column] = finish(layer, a1, &scale);
         }
     }
 }
@@ -205,6 +228,35 @@ ISTH_K_INLINE void finish_sums(const isth_k_depthwise_layer *layer, const uint32
         }
         sums += columns;
         y += rows > 1 ? layer->y_row : 0;
+    }
+}
+
+/* Kernels of up to ISTH_K_WIDEST columns, not dilated, with a stride of 1 or 2 along the row. */
+static void channel_pairs(const isth_k_depthwise_layer *layer, const plane *from, const int8_t *w,
+                          const isth_k_filter *filter, int8_t *y) {
+    const isth_k_filter scale = *filter;
+    const int32_t words = (layer->kernel_w + 1 + (layer->stride_w == 1 ? 1 : 0)) / 2;
+    const ptrdiff_t x_row = (ptrdiff_t)layer->dilation_h * from->w;
+    isth_k_pair_taps taps;
+    int32_t row;
+
+    isth_k_pair_weights(&taps, w, layer->kernel_h, layer->kernel_w, words, layer->stride_w);
+    for (row = 0; row < from->rows; row++) {
+        int8_t *const out = y + (ptrdiff_t)row * layer->y_row;
+        const number *x = from->x + (ptrdiff_t)row * layer->stride_h * from->w;
+        int32_t column;
+
+        for (column = 0; column < from->columns; column += 2) {
+            uint32_t acc[2];
+
+            acc[0] = acc[1] = (uint32_t)scale.folded;
+            isth_k_pair_sums(&taps, x, x_row, layer->kernel_h, words, layer->stride_w, acc);
+            out[(ptrdiff_t)column * layer->y_column] = finish(layer, acc[0], &scale);
+            if (column + 1 < from->columns) {
+                out[(ptrdiff_t)(column + 1) * layer->y_column] = finish(layer, acc[1], &scale);
+            }
+            x += 2 * (ptrdiff_t)layer->stride_w;
+        }
     }
 }
 
@@ -310,6 +362,11 @@ static void channel(const isth_k_depthwise_layer *layer, const plane *from, cons
                     const isth_k_filter *filter, int8_t *y) {
     if (layer->sums > 0) {
         channel_fast(layer, from, w, filter, y);
+#if defined(ISTH_K_DSP)
+    } else if (layer->kernel_w <= ISTH_K_WIDEST && layer->kernel_h <= ISTH_K_WIDEST &&
+               layer->dilation_w == 1 && layer->stride_w <= 2) {
+        channel_pairs(layer, from, w, filter, y);
+#endif
     } else {
         channel_any(layer, from, w, filter, y);
     }

@@ -127,4 +127,77 @@ static void isth_k_sums_3x3(const isth_k_taps_3x3 *taps, const int16_t *x, int32
 }
 #endif
 
+#define ISTH_K_WIDEST 7 /* columns and rows of the kernels below */
+
+/* For each row, pairs of weights for the first position and for the second, which is half a word on
+ * (stride 1: the pairs begin with a zero) or a word (stride 2: the same pairs). */
+typedef struct isth_k_pair_taps {
+    uint32_t first[ISTH_K_WIDEST][4];
+    uint32_t second[ISTH_K_WIDEST][4];
+} isth_k_pair_taps;
+
+ISTH_K_INLINE uint32_t isth_k_weight(const int8_t *row, int32_t count, int32_t i) {
+    return i >= 0 && i < count ? (uint32_t)row[i] & 0xFFFFu : 0;
+}
+
+ISTH_K_INLINE void isth_k_pair_weights(isth_k_pair_taps *taps, const int8_t *w, int32_t rows,
+                                       int32_t columns, int32_t words, int32_t stride) {
+    const int32_t late = stride == 1 ? 1 : 0;
+    int32_t row;
+
+    for (row = 0; row < rows; row++) {
+        /* The second of a row of three is written twice. */
+        const int8_t three[3] = {w[0], w[columns == 1 ? 0 : 1], w[columns == 3 ? 3 : 0]};
+        const int8_t *const from = columns == 3 ? three : w;
+        int32_t i;
+
+        for (i = 0; i < words; i++) {
+            taps->first[row][i] =
+                isth_k_weight(from, columns, 2 * i) | isth_k_weight(from, columns, 2 * i + 1) << 16;
+            taps->second[row][i] = isth_k_weight(from, columns, 2 * i - late) |
+                                   isth_k_weight(from, columns, 2 * i + 1 - late) << 16;
+        }
+        w += columns == 3 ? 4 : columns;
+    }
+}
+
+ISTH_K_INLINE uint32_t isth_k_pair_at(const int16_t *from) {
+    uint32_t pair;
+
+    __builtin_memcpy(&pair, __builtin_assume_aligned(from, 4), sizeof pair);
+    return pair;
+}
+
+/* Both positions' sums; words is a constant wherever this is called from isth_k_pair_sums. */
+ISTH_K_INLINE void isth_k_pair_rows(const isth_k_pair_taps *taps, const int16_t *x, ptrdiff_t x_row,
+                                    int32_t rows, int32_t words, int32_t stride, uint32_t acc[2]) {
+    const int32_t on = stride == 1 ? 0 : 2;
+    uint32_t a0 = acc[0];
+    uint32_t a1 = acc[1];
+    int32_t row;
+
+    for (row = 0; row < rows; row++) {
+        int32_t i;
+
+        for (i = 0; i < words; i++) {
+            a0 = isth_k_dual(a0, isth_k_pair_at(x + 2 * i), taps->first[row][i]);
+            a1 = isth_k_dual(a1, isth_k_pair_at(x + 2 * i + on), taps->second[row][i]);
+        }
+        x += x_row;
+    }
+    acc[0] = a0;
+    acc[1] = a1;
+}
+
+ISTH_K_INLINE void isth_k_pair_sums(const isth_k_pair_taps *taps, const int16_t *x, ptrdiff_t x_row,
+                                    int32_t rows, int32_t words, int32_t stride, uint32_t acc[2]) {
+    if (words == 3 && stride == 1) {
+        isth_k_pair_rows(taps, x, x_row, rows, 3, 1, acc);
+    } else if (words == 3) {
+        isth_k_pair_rows(taps, x, x_row, rows, 3, 2, acc);
+    } else {
+        isth_k_pair_rows(taps, x, x_row, rows, words, stride, acc);
+    }
+}
+
 #endif
