@@ -68,7 +68,7 @@ typedef struct isth_k_filter {
 #define ISTH_K_RELU 0 /* as FAST with right >= 0, where the clamp takes all that is negative */
 #define ISTH_K_FAST 1 /* 1 <= right <= 23, |accumulator| < 2^30, no clamp but that of int8 */
 #define ISTH_K_GENERAL 2
-#define ISTH_K_SINGLE 3 /* GENERAL with one rounding, halves up: LiteRT's FULLY_CONNECTED */
+#define ISTH_K_SINGLE 3 /* GENERAL with one rounding: LiteRT's FULLY_CONNECTED */
 
 /* Where results go: zero point and clamp of the output tensor. */
 typedef struct isth_k_output {
@@ -205,14 +205,15 @@ ISTH_K_INLINE int8_t isth_k_finish_fast(uint32_t acc, const isth_k_filter *filte
     return isth_k_finish_doubled(acc << 1, filter, relu);
 }
 
-/* value * multiplier / 2^right with one rounding, halves up; right -30..31. */
+/* value * multiplier / 2^right with one rounding, halves away from zero; right -30..31. */
 ISTH_K_INLINE int32_t isth_k_scale_once(int32_t value, int32_t multiplier, int32_t right) {
     const uint32_t shift = (uint32_t)(31 + right);
-    const int64_t sum = (int64_t)value * multiplier + (INT64_C(1) << (shift - 1));
-    /* |sum| is below 2^63: a product of at most 2^62 and half of at most 2^62 shifted */
-    const int64_t result = sum < 0 ? ~(~sum >> shift) : sum >> shift;
+    const int64_t product = (int64_t)value * multiplier;
+    /* below 2^63: a product of at most 2^62 and half of at most 2^62 shifted */
+    const int64_t magnitude = (product < 0 ? -product : product) + (INT64_C(1) << (shift - 1));
+    const uint32_t rounded = (uint32_t)(magnitude >> shift);
 
-    return (int32_t)result;
+    return isth_k_signed(product < 0 ? 0u - rounded : rounded);
 }
 
 /* GENERAL and SINGLE; seldom needed, so it may cost a call. */
