@@ -13,7 +13,7 @@ from isthmus_gen.front.filters import FAST
 if TYPE_CHECKING:
     from isthmus_gen.front.operators.base import Window
 
-__all__ = ["DepthwiseForm", "depthwise_form", "plane_scratch"]
+__all__ = ["DepthwiseForm", "depthwise_form", "plane_bytes", "plane_scratch"]
 
 _WIDTHS = (16, 32, 64)  # planes whose width is part of the instructions
 _SUMS = 64  # sums kept between the two passes, or one row of them
@@ -78,8 +78,16 @@ def _reach(window: Window, axis: int, outputs: int) -> int:
 def plane_scratch(window: Window, plane_w: int, sums: int, rows: int) -> int:
     """Scratch bytes for ``rows`` output rows: isth_k_depthwise.h."""
     plane = _reach(window, 0, rows) * plane_w
-    # Two bytes an element; or one, and what the last vector of eight outputs reads beyond.
-    return 4 * sums + max(2 * plane, plane + 8 * window.stride[1] + 8)
+    return plane_bytes(plane, sums, window.stride[1])
+
+
+def plane_bytes(plane: int, sums: int, stride: int) -> int:
+    """Scratch bytes of a plane of so many elements and its sums.
+
+    Two bytes an element, and a word, which the sums may give, where the last pair of positions is
+    half outside; or one byte, and what the last vector of eight outputs reads beyond.
+    """
+    return 4 * sums + max(2 * plane + (0 if sums else 4), plane + 8 * stride + 8)
 
 
 def depthwise_form(window: Window, mode: int) -> DepthwiseForm:

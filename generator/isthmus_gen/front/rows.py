@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from isthmus.errors import OptionError
+from isthmus_gen.front.depthwise import plane_bytes
 from isthmus_gen.front.flatbuffer import Graph
 from isthmus_gen.front.layers import Layer, Struct, Value
 from isthmus_gen.front.plan import Arena, plan_arena
@@ -74,9 +75,7 @@ def _planes(layer: Layer, rows: int) -> RowCall | None:
         return call
     reach = (_number(layer, "kernel_h") - 1) * _number(layer, "dilation_h") + 1
     plane = reach * _number(layer, "plane_w")
-    scratch = 4 * _number(layer, "sums") + max(
-        2 * plane, plane + 8 * _number(layer, "stride_w") + 8
-    )
+    scratch = plane_bytes(plane, _number(layer, "sums"), _number(layer, "stride_w"))
     return replace(call, scratch_bytes=min(scratch, layer.scratch_bytes))
 
 
