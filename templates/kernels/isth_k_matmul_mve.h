@@ -20,7 +20,7 @@ ISTH_K_INLINE int8x16x2_t weights_16(const int8_t *weights) {
     return parted;
 }
 
-/* The last one to three groups; what lies behind them is not read. */
+/* The last one to four groups; what lies behind them is not read. */
 ISTH_K_INLINE int8x16x2_t weights_rest(const int8_t *weights, int32_t groups) {
     const uint32x4_t offsets = vidupq_n_u32(0, 8);
     const mve_pred16_t some = vctp32q((uint32_t)groups);
@@ -65,8 +65,9 @@ ISTH_K_INLINE void finish_4(const isth_k_filters *filters, const isth_k_filter *
 ISTH_K_INLINE void positions_2(const isth_k_filters *filters, const int8_t *x0, const int8_t *x1,
                                int8_t *y0, int8_t *y1, int32_t mode) {
     const int32_t groups = filters->groups;
-    const int32_t rest = groups % 4;
-    const mve_pred16_t inputs_rest = vctp8q((uint32_t)(filters->inputs - (groups - rest) * 4));
+    const int32_t whole = filters->inputs / 16;
+    const int32_t rest = groups - 4 * whole;
+    const mve_pred16_t inputs_rest = vctp8q((uint32_t)(filters->inputs % 16));
     const isth_k_filter *filter = filters->filters;
     const int8_t *weights = filters->weights;
     const uint32_t step = (uint32_t)(y1 - y0);
@@ -87,7 +88,7 @@ ISTH_K_INLINE void positions_2(const isth_k_filters *filters, const int8_t *x0, 
         int32x4_t acc = vdupq_n_s32(0);
         int32_t n;
 
-        for (n = groups >> 2; n > 0; n--) {
+        for (n = whole; n > 0; n--) {
             const int8x16x2_t w = weights_16(weights);
             const int8x16_t u0 = vldrbq_s8(p0);
             const int8x16_t u1 = vldrbq_s8(p1);
@@ -134,8 +135,9 @@ void isth_k_matmul_2(const isth_k_filters *filters, const isth_k_number *x0,
 
 void isth_k_matmul_1(const isth_k_filters *filters, const int8_t *x, int8_t *y) {
     const int32_t groups = filters->groups;
-    const int32_t rest = groups % 4;
-    const mve_pred16_t inputs_rest = vctp8q((uint32_t)(filters->inputs - (groups - rest) * 4));
+    const int32_t whole = filters->inputs / 16;
+    const int32_t rest = groups - 4 * whole;
+    const mve_pred16_t inputs_rest = vctp8q((uint32_t)(filters->inputs % 16));
     const int32_t mode = filters->mode;
     const int8_t *weights = filters->weights;
     int32_t c;
@@ -148,7 +150,7 @@ void isth_k_matmul_1(const isth_k_filters *filters, const int8_t *x, int8_t *y) 
 
         sums[0] = filter[0].folded;
         sums[1] = filter[1].folded;
-        for (n = groups >> 2; n > 0; n--) {
+        for (n = whole; n > 0; n--) {
             const int8x16x2_t w = weights_16(weights);
             const int8x16_t u = vldrbq_s8(p);
 

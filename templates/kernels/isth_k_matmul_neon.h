@@ -41,7 +41,7 @@ ISTH_K_INLINE int8x16_t inputs_rest(const int8_t *x, int32_t count) {
     return vld1q_s8(padded);
 }
 
-/* The last one to three groups of weights, and zeros. */
+/* The last one to four groups of weights, and zeros. */
 ISTH_K_INLINE int8x16x2_t weights_rest(const int8_t *weights, int32_t groups) {
     int32_t padded[8] = {0};
 
@@ -62,8 +62,8 @@ ISTH_K_INLINE uint32_t total(int32_t folded, int32x4_t acc) {
 
 void isth_k_matmul_2(const isth_k_filters *filters, const isth_k_number *x0,
                      const isth_k_number *x1, int8_t *y0, int8_t *y1) {
-    const int32_t whole = filters->groups / 4;
-    const int32_t rest = filters->groups % 4;
+    const int32_t whole = filters->inputs / 16;
+    const int32_t rest = filters->groups - 4 * whole;
     const int32_t last = filters->inputs - 16 * whole;
     const int8x16_t rest0 = inputs_rest(x0 + (ptrdiff_t)16 * whole, last);
     const int8x16_t rest1 = inputs_rest(x1 + (ptrdiff_t)16 * whole, last);
@@ -107,8 +107,8 @@ void isth_k_matmul_2(const isth_k_filters *filters, const isth_k_number *x0,
 }
 
 void isth_k_matmul_1(const isth_k_filters *filters, const int8_t *x, int8_t *y) {
-    const int32_t whole = filters->groups / 4;
-    const int32_t rest = filters->groups % 4;
+    const int32_t whole = filters->inputs / 16;
+    const int32_t rest = filters->groups - 4 * whole;
     const int8x16_t rest0 = inputs_rest(x + (ptrdiff_t)16 * whole, filters->inputs - 16 * whole);
     const int8_t *weights = filters->weights;
     int32_t c;
