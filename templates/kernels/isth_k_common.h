@@ -15,8 +15,8 @@
 
 /* The tier: which instructions the kernels may use. All tiers give the same bytes. Define
  * ISTH_K_PORTABLE to keep to C, or ISTH_K_EMULATE_DSP to run the DSP tier's code on any processor.
- */
-#if defined(ISTH_K_PORTABLE)
+ * The tiers take bytes out of words, the low one first: big-endian cores have the portable one. */
+#if defined(ISTH_K_PORTABLE) || defined(__ARM_BIG_ENDIAN) || defined(__AARCH64EB__)
 #define ISTH_K_TIER "portable"
 #elif defined(ISTH_K_EMULATE_DSP)
 #define ISTH_K_TIER "dsp"
@@ -31,19 +31,24 @@
 #elif defined(__ARM_FEATURE_DSP) && defined(__thumb2__) && defined(__GNUC__)
 #define ISTH_K_TIER "dsp"
 #define ISTH_K_DSP 1
-#elif defined(__ARM_ARCH_6M__) && defined(__GNUC__)
+#elif (defined(__ARM_ARCH_6M__) || defined(__ARM_ARCH_8M_BASE__)) && defined(__GNUC__)
 #define ISTH_K_TIER "thumb-1"
 #define ISTH_K_THUMB1 1
 #else
 #define ISTH_K_TIER "portable"
 #endif
 
-#if defined(__GNUC__)
+/* Without optimisation nothing is inlined: the frames would grow to kilobytes. */
+#if defined(__GNUC__) && defined(__OPTIMIZE__)
 #define ISTH_K_INLINE static inline __attribute__((always_inline))
+#else
+#define ISTH_K_INLINE static inline
+#endif
+
+#if defined(__GNUC__)
 #define ISTH_K_ALIGNED(bytes) __attribute__((aligned(bytes)))
 #define ISTH_K_ASIDE __attribute__((noinline, cold, unused)) static
 #else
-#define ISTH_K_INLINE static inline
 #define ISTH_K_ALIGNED(bytes)
 #define ISTH_K_ASIDE static
 #endif
@@ -148,7 +153,7 @@ ISTH_K_INLINE int8_t isth_k_clamp(int32_t value, const isth_k_output *output) {
 
 /* Clamps to int8; one instruction where the processor has it. */
 ISTH_K_INLINE int32_t isth_k_saturate(int32_t value) {
-#if defined(__ARM_FEATURE_SAT) && defined(__GNUC__)
+#if defined(__ARM_FEATURE_SAT) && defined(__GNUC__) && !defined(ISTH_K_THUMB1)
     __asm__("ssat %0, #8, %0" : "+r"(value));
 #else
     if (value < INT8_MIN) {

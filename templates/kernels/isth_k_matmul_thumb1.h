@@ -6,12 +6,13 @@
 
 #if defined(ISTH_K_THUMB1)
 
-#if defined(__OPTIMIZE__)
+/* With -Os gcc takes the high registers out of use, and could not place the sums. */
+#if defined(__OPTIMIZE__) && (!defined(__OPTIMIZE_SIZE__) || defined(__clang__))
 #define ISTH_K_OWN_DOT_22 1
 #endif
 #include "isth_k_matmul_portable.h"
 
-#if defined(__OPTIMIZE__)
+#if defined(ISTH_K_OWN_DOT_22)
 /* One input of two filters at two positions: 15 instructions for 4 products. Sums lie in the high
  * registers, which can only be added to. */
 #define ISTH_K_INPUT_22(step)                                                                      \
