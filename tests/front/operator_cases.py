@@ -1,7 +1,8 @@
-"""What the tests of operators draw at random: scales, zero points, values, geometries."""
+"""What the tests of operators draw at random: scales, zero points, values, shapes, models."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -43,3 +44,39 @@ def random_geometry(rng: Rng, same: bool) -> dict[str, Any]:
     size = rng.integers(1, 12, 2) if same else reach + rng.integers(0, 9, 2)
     out = -(-size // stride) if same else (size - reach) // stride + 1
     return {"kernel": kernel, "dilation": dilation, "stride": stride, "size": size, "out": out}
+
+
+def random_shape(rng: Rng, rank: int = 3, high: int = 6) -> tuple[int, ...]:
+    """A shape behind batch 1; ones appear often."""
+    return tuple(int(n) for n in np.maximum(1, rng.integers(0, high + 1, rank)))
+
+
+class Case:
+    """One model under construction: every tensor has the same scale and zero point."""
+
+    def __init__(self, builder: Any, rng: Rng, shape: Sequence[int]) -> None:
+        self.model, self.rng = builder(), rng
+        self.scale, self.zero = random_scale(rng), random_zero(rng)
+        self.shape = (1, *shape)
+        self.x = self.tensor(self.shape)
+
+    def tensor(self, shape: Sequence[int], **more: Any) -> int:
+        """An int8 tensor."""
+        return int(self.model.tensor(shape, self.scale, self.zero, **more))
+
+    def integers(self, values: Any, dtype: str = "INT32") -> int:
+        """A constant of integers; a number is a scalar."""
+        data = np.array(values, dtype=np.dtype(dtype.lower()))
+        return int(self.model.tensor(data.shape, dtype=dtype, data=data))
+
+    def operator(
+        self, name: str, inputs: Sequence[int], shape: Sequence[int], kind: str = "", **options: Any
+    ) -> int:
+        """An operator with one output of ``shape``; returns the output."""
+        y = self.tensor(shape)
+        self.model.operator(name, inputs, [y], kind, **options)
+        return y
+
+    def done(self, y: int) -> tuple[bytes, np.ndarray]:
+        """The model and what it is run on."""
+        return self.model.build([self.x], [y]), random_inputs(self.rng, *self.shape[1:])

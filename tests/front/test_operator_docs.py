@@ -40,7 +40,7 @@ def test_what_tflm_lacks_is_said(page: str) -> None:
 
 
 def test_excerpts_are_of_the_tree(page: str, repo_root: Path) -> None:
-    excerpts = re.findall(r"^`([\w/.]+)`:\n\n```(?:c|python)\n(.*?)```", page, re.M | re.S)
+    excerpts = re.findall(r"^`([\w/.]+)`:\n\n```(?:c|python|text)\n(.*?)```", page, re.M | re.S)
     assert len(excerpts) == 4
     for path, text in excerpts:
         assert text in (repo_root / path).read_text(encoding="utf-8"), path

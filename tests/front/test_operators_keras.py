@@ -48,6 +48,10 @@ SEQUENCES: dict[str, Build] = {
         k.Conv1DTranspose(5, 3, strides=2),
         k.Conv1DTranspose(4, 4, strides=3, padding="same", activation="relu"),
     ],
+    "extrema": lambda k: [
+        lambda x: k.Maximum()([k.Conv1D(4, 1)(x), k.Conv1D(4, 1)(x)]),
+        lambda x: k.Minimum()([x, k.Conv1D(1, 3, padding="same")(x)]),
+    ],
     "edges": lambda k: [k.ZeroPadding1D((2, 1)), k.Cropping1D((1, 4)), k.Permute((2, 1))],
     "repeated": lambda k: [k.UpSampling1D(3)],
 }

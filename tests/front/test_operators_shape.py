@@ -11,48 +11,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-from operator_cases import Rng, random_inputs, random_int8, random_scale, random_zero
-
-
-def _shape(rng: Rng, rank: int = 3, high: int = 6) -> tuple[int, ...]:
-    """A shape behind batch 1; ones appear often."""
-    return tuple(int(n) for n in np.maximum(1, rng.integers(0, high + 1, rank)))
-
-
-class Case:
-    """One model under construction: every tensor has the same scale and zero point."""
-
-    def __init__(self, builder: Any, rng: Rng, shape: Sequence[int]) -> None:
-        self.model, self.rng = builder(), rng
-        self.scale, self.zero = random_scale(rng), random_zero(rng)
-        self.shape = (1, *shape)
-        self.x = self.tensor(self.shape)
-
-    def tensor(self, shape: Sequence[int], **more: Any) -> int:
-        """An int8 tensor."""
-        return int(self.model.tensor(shape, self.scale, self.zero, **more))
-
-    def integers(self, values: Any, dtype: str = "INT32") -> int:
-        """A constant of integers; a number is a scalar."""
-        data = np.array(values, dtype=np.dtype(dtype.lower()))
-        return int(self.model.tensor(data.shape, dtype=dtype, data=data))
-
-    def operator(
-        self, name: str, inputs: Sequence[int], shape: Sequence[int], kind: str = "", **options: Any
-    ) -> int:
-        """An operator with one output of ``shape``; returns the output."""
-        y = self.tensor(shape)
-        self.model.operator(name, inputs, [y], kind, **options)
-        return y
-
-    def done(self, y: int) -> tuple[bytes, np.ndarray]:
-        """The model and what it is run on."""
-        return self.model.build([self.x], [y]), random_inputs(self.rng, *self.shape[1:])
+from operator_cases import (
+    Case,
+    Rng,
+    random_inputs,
+    random_int8,
+    random_scale,
+    random_shape,
+    random_zero,
+)
 
 
 def concatenation(builder: Any, rng: Rng) -> Any:
     """Two to five parts, of which some are constants and one may come twice."""
-    case = Case(builder, rng, _shape(rng))
+    case = Case(builder, rng, random_shape(rng))
     axis = int(rng.integers(1, 4))
     parts, total = [], 0
     for index in range(int(rng.integers(2, 6))):
@@ -72,7 +44,7 @@ def concatenation(builder: Any, rng: Rng) -> Any:
 
 
 def slice_(builder: Any, rng: Rng) -> Any:
-    case = Case(builder, rng, _shape(rng))
+    case = Case(builder, rng, random_shape(rng))
     begin = [int(rng.integers(0, n)) for n in case.shape]
     size = [int(rng.integers(1, n - b + 1)) for n, b in zip(case.shape, begin, strict=True)]
     given = [
@@ -87,7 +59,7 @@ def slice_(builder: Any, rng: Rng) -> Any:
 def strided_slice(builder: Any, rng: Rng) -> Any:
     """Any begin, end, stride and mask that leaves something; numpy says what."""
     while True:
-        shape = (1, *_shape(rng))
+        shape = (1, *random_shape(rng))
         begin = [int(rng.integers(-n, n)) for n in shape]
         end = [int(rng.integers(-n - 1, n + 2)) for n in shape]
         strides = [int(rng.choice([1, 1, 2, 3, -1, -2])) for _ in shape]
@@ -131,7 +103,7 @@ def _rejoined(case: Case, parts: Sequence[int], shape: Sequence[int], axis: int)
 
 def split(builder: Any, rng: Rng) -> Any:
     count, axis = int(rng.integers(1, 5)), int(rng.integers(1, 4))
-    shape = list(_shape(rng))
+    shape = list(random_shape(rng))
     part = [1, *shape]
     shape[axis - 1] *= count
     case = Case(builder, rng, shape)
@@ -144,7 +116,7 @@ def split(builder: Any, rng: Rng) -> Any:
 def split_v(builder: Any, rng: Rng) -> Any:
     axis = int(rng.integers(1, 4))
     sizes = [int(n) for n in rng.integers(1, 4, int(rng.integers(1, 5)))]
-    shape = list(_shape(rng))
+    shape = list(random_shape(rng))
     shape[axis - 1] = sum(sizes)
     case = Case(builder, rng, shape)
     parts = []
@@ -160,7 +132,7 @@ def split_v(builder: Any, rng: Rng) -> Any:
 
 
 def unpack_and_pack(builder: Any, rng: Rng) -> Any:
-    case = Case(builder, rng, _shape(rng, high=4))
+    case = Case(builder, rng, random_shape(rng, high=4))
     axis = int(rng.integers(1, 4))
     count = case.shape[axis]
     rest = [n for i, n in enumerate(case.shape) if i != axis]
@@ -179,7 +151,7 @@ def unpack_and_pack(builder: Any, rng: Rng) -> Any:
 
 
 def transpose(builder: Any, rng: Rng) -> Any:
-    case = Case(builder, rng, _shape(rng))
+    case = Case(builder, rng, random_shape(rng))
     order = [0, *(int(i) for i in rng.permutation([1, 2, 3]))]
     inputs = [case.x, case.integers(order)]
     return case.done(
@@ -188,7 +160,7 @@ def transpose(builder: Any, rng: Rng) -> Any:
 
 
 def tile(builder: Any, rng: Rng) -> Any:
-    case = Case(builder, rng, _shape(rng, high=4))
+    case = Case(builder, rng, random_shape(rng, high=4))
     times = [1, *(int(n) for n in rng.integers(1, 4, 3))]
     times[2 if times[3] > 1 else 3] = 1  # the kernel's four loops
     out = [n * t for n, t in zip(case.shape, times, strict=True)]
@@ -197,7 +169,7 @@ def tile(builder: Any, rng: Rng) -> Any:
 
 def _blocks(builder: Any, rng: Rng, name: str) -> Any:
     block = int(rng.integers(1, 4))
-    height, width, channels = _shape(rng, high=4)
+    height, width, channels = random_shape(rng, high=4)
     deep = (1, height, width, channels * block * block)
     wide = (1, height * block, width * block, channels)
     source, target = (deep, wide) if name == "DEPTH_TO_SPACE" else (wide, deep)
@@ -215,7 +187,7 @@ def space_to_depth(builder: Any, rng: Rng) -> Any:
 
 
 def padv2(builder: Any, rng: Rng) -> Any:
-    case = Case(builder, rng, _shape(rng))
+    case = Case(builder, rng, random_shape(rng))
     amounts = np.zeros((4, 2), dtype=np.int32)
     amounts[1:] = rng.integers(0, 4, (3, 2)) * rng.integers(0, 2, (3, 1))
     value = case.tensor((1,), data=random_int8(rng, (1,)))
@@ -226,14 +198,14 @@ def padv2(builder: Any, rng: Rng) -> Any:
 
 def pad_of_three_axes(builder: Any, rng: Rng) -> Any:
     """The causal padding of a 1-D convolution."""
-    case = Case(builder, rng, _shape(rng, 2))
+    case = Case(builder, rng, random_shape(rng, 2))
     amounts = [[0, 0], [int(rng.integers(0, 6)), int(rng.integers(0, 3))], [0, 0]]
     out = np.array(case.shape) + np.sum(amounts, axis=1)
     return case.done(case.operator("PAD", [case.x, case.integers(amounts)], out, "PadOptions"))
 
 
 def squeeze_and_expand(builder: Any, rng: Rng) -> Any:
-    length, channels = _shape(rng, 2)
+    length, channels = random_shape(rng, 2)
     case = Case(builder, rng, (length, 1, channels))
     middle = case.operator(
         "SQUEEZE", [case.x], (1, length, channels), "SqueezeOptions", squeezeDims=[2]
@@ -248,7 +220,7 @@ _AXES: list[list[int]] = [[1], [2], [3], [1, 2], [-3, -2], [2, 3], [1, 3], [3, 1
 
 
 def _reduced(builder: Any, rng: Rng, name: str) -> Any:
-    shape = (1, *_shape(rng, high=8))
+    shape = (1, *random_shape(rng, high=8))
     axes = _AXES[int(rng.integers(0, len(_AXES)))]
     case = Case(builder, rng, shape[1:])
     gone, keep = {a % 4 for a in axes}, bool(rng.integers(0, 2)) or len(axes) == 3
@@ -270,7 +242,7 @@ def reduce_max(builder: Any, rng: Rng) -> Any:
 
 
 def _resized(builder: Any, rng: Rng, name: str) -> Any:
-    case = Case(builder, rng, _shape(rng, high=7))
+    case = Case(builder, rng, random_shape(rng, high=7))
     out = [int(n) for n in rng.integers(1, 16, 2)]
     if rng.random() < 0.3:
         out = [case.shape[1] * 2, case.shape[2] * 3]

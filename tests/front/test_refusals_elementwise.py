@@ -44,7 +44,9 @@ def _binary(
     if not constant:
         model.operator("RELU", [a], [b])
     target = model.tensor(shapes[2], *y)
-    kind = {"PRELU": ""}.get(name, f"{name.title()}Options")
+    extremum = "MaximumMinimumOptions"
+    kinds = {"PRELU": "", "MAXIMUM": extremum, "MINIMUM": extremum}
+    kind = kinds.get(name, f"{name.title()}Options")
     model.operator(name, [a, b], [target], kind)
     return bytes(model.build([a], [target]))
 
@@ -125,6 +127,22 @@ def test_slopes_may_not_stretch_the_input(new_model: Any) -> None:
     error = _refused(_binary(new_model, "PRELU", ((1, 1, 4), (1, 3, 4), (1, 3, 4))))
     assert error.what == "an input of shape (1, 1, 4)"
     assert error.allowed == "a tensor of the output's shape (1, 3, 4)"
+
+
+@pytest.mark.parametrize("name", ["MAXIMUM", "MINIMUM"])
+def test_extrema_of_different_scales(name: str, new_model: Any) -> None:
+    """The engines would compare the levels all the same."""
+    shapes = ((1, 4), (1, 4), (1, 4))
+    assert plan_front(_binary(new_model, name, shapes)).layers
+    for tflite in (
+        _binary(new_model, name, shapes, scale=0.2),
+        _binary(new_model, name, shapes, scale=0.2, constant=False),
+        _binary(new_model, name, shapes, (0.1, 1)),
+    ):
+        error = _refused(tflite)
+        assert error.path.endswith(name)
+        assert error.what == "input and output are quantised differently"
+        assert error.allowed == "the same scale and zero point"
 
 
 def test_two_constants(new_model: Any) -> None:

@@ -122,6 +122,12 @@ class Net:
         self.model.operator(name, [x, other], [y], kind)
         return y
 
+    def extremum(self, name: str, other: int) -> None:
+        x = self.last
+        self.model.operator(
+            name, [x, other], [self._output(self.shape, 0.06, 5)], "MaximumMinimumOptions"
+        )
+
     def by_channel(self, name: str) -> int:
         data = self.rng.integers(-128, 128, (self.shape[2],), dtype=np.int8)
         return self.binary(name, self.model.tensor((self.shape[2],), 0.03, 2, data=data))
@@ -191,9 +197,18 @@ def _table(n: Net) -> None:
     n.relu()
 
 
+def _extrema(n: Net) -> None:
+    n.conv(8)
+    skip = n.conv(8)
+    n.conv(8)
+    n.extremum("MAXIMUM", skip)
+    data = n.rng.integers(-128, 128, (8,), dtype=np.int8)
+    n.extremum("MINIMUM", n.model.tensor((8,), 0.06, 5, data=data))
+
+
 ENDS = [
     _expand, _stride, _point, _point_stride, _planes, _residual, _chain_of_points, _average,
-    _maximum, _table,
+    _maximum, _table, _extrema,
 ]  # fmt: skip
 
 

@@ -142,6 +142,7 @@ _FORMS: dict[str, Form] = {
     "isth_k_conv_1x1": _positions,
     "isth_k_conv_2d": _numbered,
     "isth_k_depthwise": _planes,
+    "isth_k_extremum": _broadcast,
     "isth_k_lut": _elements,
     "isth_k_max_pool": _numbered,
     "isth_k_mul": _broadcast,

@@ -7,7 +7,14 @@ operator and fills in the kernel's parameters, and a line here.
 from __future__ import annotations
 
 from isthmus_gen.front.operators.base import OperatorRow, Request
-from isthmus_gen.front.operators.binary import lower_add, lower_mul, lower_prelu, lower_sub
+from isthmus_gen.front.operators.binary import (
+    lower_add,
+    lower_maximum,
+    lower_minimum,
+    lower_mul,
+    lower_prelu,
+    lower_sub,
+)
 from isthmus_gen.front.operators.copies import (
     lower_batches,
     lower_concatenation,
@@ -61,8 +68,10 @@ _ROWS = (
     OperatorRow("HARD_SWISH", "AddHardSwish", lower_hard_swish),
     OperatorRow("LEAKY_RELU", "AddLeakyRelu", lower_leaky_relu),
     OperatorRow("LOGISTIC", "AddLogistic", lower_logistic),
+    OperatorRow("MAXIMUM", "AddMaximum", lower_maximum),
     OperatorRow("MAX_POOL_2D", "AddMaxPool2D", lower_max_pool),
     OperatorRow("MEAN", "AddMean", lower_mean),
+    OperatorRow("MINIMUM", "AddMinimum", lower_minimum),
     OperatorRow("MUL", "AddMul", lower_mul),
     OperatorRow("PACK", "AddPack", lower_pack),
     OperatorRow("PAD", "AddPad", lower_pad),

@@ -1,4 +1,7 @@
-"""ADD, SUB, MUL and PRELU: two operands, either of them a constant, stretched as numpy does."""
+"""Operators of two operands, either of them a constant, stretched as numpy does.
+
+ADD, SUB, MUL, MAXIMUM, MINIMUM and PRELU.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,16 @@ from isthmus_gen.front.operators.base import Request
 from isthmus_gen.front.operators.tables import source_of, table_layer
 from isthmus_gen.front.quantize import INT8_MAX, INT8_MIN, requantize, same_results
 
-__all__ = ["Broadcast", "lower_add", "lower_mul", "lower_prelu", "lower_sub", "merge_axes"]
+__all__ = [
+    "Broadcast",
+    "lower_add",
+    "lower_maximum",
+    "lower_minimum",
+    "lower_mul",
+    "lower_prelu",
+    "lower_sub",
+    "merge_axes",
+]
 
 _Axes = tuple[tuple[int, bool, bool], ...]
 
@@ -348,3 +360,29 @@ def lower_prelu(request: Request) -> Layer:
             ("slope_shift", negative[1]),
         ),
     )
+
+
+def _lower_extremum(request: Request, choose: Callable[[int, int], int], flip: int) -> Layer:
+    """The engines compare levels and pass on the chosen one, whatever the scales say."""
+    a, b, y = _operands(request)
+    axes = _axes(request, a, b, y)
+    for operand in (a, b):
+        request.same_quantisation(operand, y)
+    table = _as_table(request, a, b, y, lambda u, v: choose(u, v) - y.zero_point)
+    if table is not None:
+        return table
+    if _prefers_swap(axes, a, b):
+        a, b = b, a
+        axes = _swapped(axes)
+    params = (*_walk_params(_broadcast(axes)), ("flip", flip))
+    return _layer(request, "isth_k_extremum", (a, b), y, params)
+
+
+def lower_maximum(request: Request) -> Layer:
+    """MAXIMUM."""
+    return _lower_extremum(request, max, 0)
+
+
+def lower_minimum(request: Request) -> Layer:
+    """MINIMUM."""
+    return _lower_extremum(request, min, -1)
