@@ -48,9 +48,11 @@
 #if defined(__GNUC__)
 #define ISTH_K_ALIGNED(bytes) __attribute__((aligned(bytes)))
 #define ISTH_K_ASIDE __attribute__((noinline, cold, unused)) static
+#define ISTH_K_SHARED __attribute__((noinline, unused)) static
 #else
 #define ISTH_K_ALIGNED(bytes)
 #define ISTH_K_ASIDE static
+#define ISTH_K_SHARED static
 #endif
 
 /* Keeps the compiler from summing products aside and adding them later, which costs a register and

@@ -68,9 +68,8 @@ ISTH_K_INLINE isth_k_taps_3x3 isth_k_read_taps(const int8_t *weights) {
 /* Sums without the bias, count of them (rounded up to even) along each of rows rows of the plane.
  * The width of the plane (16, 32 or 64) is part of the instructions, which leaves registers for all
  * the weights: 18 instructions for 18 products, 21 with a stride of 2. */
-__attribute__((noinline)) static void isth_k_sums_3x3(const isth_k_taps_3x3 *taps, const int16_t *x,
-                                                      int32_t width, int32_t stride, int32_t count,
-                                                      int32_t rows, uint32_t *y) {
+ISTH_K_SHARED void isth_k_sums_3x3(const isth_k_taps_3x3 *taps, const int16_t *x, int32_t width,
+                                   int32_t stride, int32_t count, int32_t rows, uint32_t *y) {
     const ptrdiff_t step = (ptrdiff_t)stride * width;
 
     if (stride == 1) {
@@ -94,8 +93,8 @@ __attribute__((noinline)) static void isth_k_sums_3x3(const isth_k_taps_3x3 *tap
 #else
 /* Sums without the bias, count of them (rounded up to even) along each of rows rows of the plane.
  */
-static void isth_k_sums_3x3(const isth_k_taps_3x3 *taps, const int16_t *x, int32_t width,
-                            int32_t stride, int32_t count, int32_t rows, uint32_t *y) {
+ISTH_K_SHARED void isth_k_sums_3x3(const isth_k_taps_3x3 *taps, const int16_t *x, int32_t width,
+                                   int32_t stride, int32_t count, int32_t rows, uint32_t *y) {
     for (; rows > 0; rows--) {
         int32_t n;
 
