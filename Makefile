@@ -17,11 +17,11 @@ PYTEST ?=
 
 C_SOURCES := $(shell find templates host -name '*.[ch]' | sort)
 
-.PHONY: help demo test check format bench fuzz digits lock tools venv clean
+.PHONY: help demo test check format bench fuzz fuzz-kernels digits lock tools venv clean
 .PHONY: check-ruff check-format check-types check-c
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
 
 demo: $(VENV)/.demo.stamp ## set up .venv (pip packages only) and run the main job on the digits
 	$(BIN)/isthmus demo
@@ -53,6 +53,9 @@ bench: venv ## measure everything again and write benchmarks/RESULTS.md
 
 fuzz: venv ## damaged frames against C and Python, CASES of them (default ten million)
 	$(BIN)/python tests/fuzz/frames.py --cases $(or $(CASES),10000000)
+
+fuzz-kernels: venv tools ## random layers in every build of the kernels, CASES of them (default 20,000)
+	$(BIN)/python tests/kernels/fuzz_kernels.py --cases $(or $(CASES),20000) $(if $(RECORD),--record)
 
 digits: venv ## train the embedded digits network again
 	$(BIN)/python examples/digits/train.py

@@ -8,8 +8,13 @@
 set -u
 
 # "what must be there" and "the Debian package that brings it"; NAME:FILE is a library of compiler NAME.
+# VERSION is that of gcc, and only x86-64 has a 32-bit form in it: the package gcc-multilib would remove the compilers for other processors.
 table='
 cc gcc
+gcc gcc
+gcc:32/libasan.so gcc-VERSION-multilib
+clang clang
+clang:libclang_rt.asan-MACHINE.a libclang-rt-dev
 g++ g++
 nm binutils
 cmake cmake
@@ -39,20 +44,25 @@ present() {
 }
 
 missing() {
-    echo "$table" | while read -r what package; do
+    version=$(gcc -dumpversion 2>/dev/null | cut -d. -f1)
+    echo "$table" | sed "s/MACHINE/$(uname -m)/; s/VERSION/$version/" | while read -r what package; do
+        [ "${what%%/*}" != gcc:32 ] || [ "$(uname -m)" = x86_64 ] || continue
         [ -z "$what" ] || present "$what" || echo "$package"
     done | sort -u | tr '\n' ' '
 }
 
+# Again where the first packages tell what others are called.
+before=
 wanted=$(missing)
-if [ -n "$wanted" ]; then
+while [ -n "$wanted" ] && [ "$wanted" != "$before" ]; do
+    before=$wanted
     # One by one if all at once fails: one unknown package must not cost the others.
     # shellcheck disable=SC2086
     sh tools/apt_install.sh $wanted || for package in $wanted; do
         sh tools/apt_install.sh "$package" || true
     done
     wanted=$(missing)
-fi
+done
 if [ -z "$wanted" ]; then
     echo "isthmus: all system tools are there"
 elif [ "${ISTHMUS_REQUIRE_TOOLS:-}" = 1 ]; then
