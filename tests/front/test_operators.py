@@ -301,3 +301,22 @@ def test_the_two_profiles_differ_where_they_should(
     np.testing.assert_array_equal(twice, run_tflm(tflite, x))
     np.testing.assert_array_equal(once, run_litert(tflite, x))
     assert np.any(twice != once)
+
+
+@pytest.mark.parametrize("channels", [1, 8])
+def test_halves_that_are_met_exactly(
+    channels: int, new_model: Any, run_c: Any, run_tflm: Any, run_litert: Any
+) -> None:
+    """A multiplier of a quarter: LiteRT's single rounding takes halves away from zero."""
+    model = new_model()
+    scales = np.full(channels, 2.0**-5, dtype=np.float32)
+    source, target = model.tensor((1, 8), 2.0**-4, 0), model.tensor((1, 8), 2.0**-7, 0)
+    w = model.tensor((8, 8), scales, data=np.eye(8, dtype=np.int8))
+    b = model.tensor((8,), scales / 16, dtype="INT32", data=np.zeros(8, dtype=np.int32))
+    model.operator("FULLY_CONNECTED", [source, w, b], [target], "FullyConnectedOptions")
+    tflite = model.build([source], [target])
+    x = np.array([[-14, -10, -6, -2, 2, 6, 10, 14]], dtype=np.int8)
+    once = run_c(tflite, x, "litert")
+    assert once.tolist() == [[-4, -3, -2, -1, 1, 2, 3, 4]]
+    np.testing.assert_array_equal(once, run_litert(tflite, x))
+    np.testing.assert_array_equal(run_c(tflite, x, "tflm"), run_tflm(tflite, x))

@@ -118,6 +118,11 @@ def test_the_cases_reach_what_they_are_for(cases: list[Case]) -> None:
         ("isth_k_dense", WHOLE),
     ]:
         assert called[kernel, kind] >= 20, (kernel, kind, called)
+    # Where vectors of 16 end within the last group of four, and half a pair outside the plane.
+    inputs = [dict(c.layer.params)["filters"].values[5] for c in cases if "dense" in c.layer.kernel]
+    assert sum(count % 16 > 12 for count in inputs) >= 10
+    ends = [p for p in planes if p["sums"] and p["stride_w"] == 2 and p["out_w"] in (7, 15, 31)]
+    assert len(ends) >= 5
     # Outputs of one value prove little.
     assert np.mean([len(np.unique(case.wanted)) > 1 for case in cases]) > 0.85
 
