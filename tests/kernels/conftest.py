@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import kernel_cases
 from kernel_driver import Batch, batch
 
-CASES = 1360
+CASES = 1520
 """Each family of layers eighty times and more, half of them by each engine."""
 
 

@@ -265,7 +265,7 @@ def depthwise_3x3(rng: Rng) -> Built:
     """3x3 over wide and high pictures, with strides of 1, 2 and 3."""
     stride = int(rng.choice([1, 1, 1, 2, 2, 2, 3]))
     size = np.array([int(rng.integers(1, 9)), int(rng.choice(WIDTHS))])
-    if rng.random() < 0.5:  # a high one is turned where that can be done
+    if rng.random() < (0.5 if stride == 1 else 0.2):  # a high one may be turned
         size = size[::-1].copy()
     same = bool(rng.random() < 0.7)
     ones = np.array([1, 1])
@@ -339,6 +339,32 @@ def _element_wise(rng: Rng, name: str) -> Built:
     return model, [t for t in pair if t == a or not constant], y
 
 
+def _pool(rng: Rng, name: str) -> Built:
+    m = _moves(rng, 7, 12)
+    m.dilation = np.array([1, 1])
+    channels = int(rng.integers(1, 41))
+    scale, zero = random_scale(rng), random_zero(rng)
+    model = ModelBuilder()
+    x = model.tensor((1, *m.size, channels), scale, zero)
+    y = model.tensor((1, *m.out, channels), scale, zero)
+    options = {key: n for key, n in m.options().items() if not key.startswith("dilation")}
+    kernel = {"filterHeight": int(m.kernel[0]), "filterWidth": int(m.kernel[1])}
+    activation = int(rng.choice([0, 0, 1, 3]))
+    kind = "Pool2DOptions"
+    model.operator(name, [x], [y], kind, **options, **kernel, fusedActivationFunction=activation)
+    return model, [x], y
+
+
+def average_pool(rng: Rng) -> Built:
+    """AVERAGE_POOL_2D."""
+    return _pool(rng, "AVERAGE_POOL_2D")
+
+
+def max_pool(rng: Rng) -> Built:
+    """MAX_POOL_2D."""
+    return _pool(rng, "MAX_POOL_2D")
+
+
 def add(rng: Rng) -> Built:
     """ADD."""
     return _element_wise(rng, "ADD")
@@ -377,6 +403,8 @@ FAMILIES: tuple[Callable[[Rng], Built], ...] = (
     dense,
     prelu,
     transpose_conv,
+    average_pool,
+    max_pool,
 )
 
 
