@@ -31,7 +31,7 @@ Means over two seeded random inputs; pictures and sounds of the test sets give t
 within 0.1 %. Every output was compared with the tflite-micro wheel's. Sizes are those of a build
 without the readings.
 {compilers}.
-Zig's compiler builds the Cortex-M55 without Helium. On ARM Linux (aarch64) no counter is to be had
+On ARM Linux (aarch64) no counter is to be had
 under QEMU's user mode, so it is left out.
 
 - code: flash beside the constants, library functions included; constants: weights, tables, layers.

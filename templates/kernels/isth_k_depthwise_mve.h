@@ -180,8 +180,8 @@ ISTH_K_INLINE isth_k_lanes isth_k_lanes_of(const isth_k_depthwise_layer *layer,
                      : "r4", "r5", "r6", "r8", "r9", "r10", "r11", "lr", "q0", "q1", "cc",         \
                        "memory")
 
-/* 3x3 with a stride of 1: the outputs of one row, four at a time: 27 instructions for 36 products.
- * The width of the plane (16, 32 or 64) is part of them. */
+/* 3x3 with a stride of 1: the outputs of one row, four at a time: 27 instructions for 36 products,
+ * 29 with ties. The width of the plane (16, 32 or 64) is part of them. */
 ISTH_K_INLINE void isth_k_line_3x3_mve(const isth_k_lanes *with, const int8_t *x, int32_t plane_w,
                                        const int8_t *w, int8_t *y, int32_t count, int relu) {
     register const int8_t *top __asm__("r0") = x;

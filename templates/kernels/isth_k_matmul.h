@@ -22,6 +22,19 @@ typedef int16_t isth_k_number;
 typedef int8_t isth_k_number;
 #endif
 
+/* Columns are laid out by tier, so files of different tiers must not be linked: the names differ.
+ */
+#if defined(ISTH_K_DIRECT)
+#define isth_k_matmul_2 isth_k_matmul_2_direct
+#define isth_k_matmul_1 isth_k_matmul_1_direct
+#elif defined(ISTH_K_DSP)
+#define isth_k_matmul_2 isth_k_matmul_2_pairs
+#define isth_k_matmul_1 isth_k_matmul_1_pairs
+#else
+#define isth_k_matmul_2 isth_k_matmul_2_bytes
+#define isth_k_matmul_1 isth_k_matmul_1_bytes
+#endif
+
 typedef struct isth_k_filters {
     const int8_t *weights;
     const isth_k_filter *filters;

@@ -124,13 +124,7 @@ ISTH_K_INLINE void positions_2(const isth_k_filters *filters, const int8_t *x0, 
 
 void isth_k_matmul_2(const isth_k_filters *filters, const isth_k_number *x0,
                      const isth_k_number *x1, int8_t *y0, int8_t *y1) {
-    if (filters->mode == ISTH_K_RELU) {
-        positions_2(filters, x0, x1, y0, y1, ISTH_K_RELU);
-    } else if (filters->mode == ISTH_K_FAST) {
-        positions_2(filters, x0, x1, y0, y1, ISTH_K_FAST);
-    } else {
-        positions_2(filters, x0, x1, y0, y1, filters->mode);
-    }
+    positions_2(filters, x0, x1, y0, y1, filters->mode);
 }
 
 void isth_k_matmul_1(const isth_k_filters *filters, const int8_t *x, int8_t *y) {

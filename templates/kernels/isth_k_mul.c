@@ -19,7 +19,7 @@ void isth_k_mul(const isth_k_mul_layer *layer, const int8_t *a, const int8_t *b,
             while (one != end) {
                 const int32_t product = (*one++ - a_zero) * (*other - b_zero);
 
-                *result++ = isth_k_finish_any((uint32_t)product, &scale, &output, 0);
+                *result++ = isth_k_finish_any((uint32_t)product, &scale, &output, ISTH_K_GENERAL);
                 other += step;
             }
         } else if (step != 0) {

@@ -62,7 +62,7 @@ void isth_k_sum(const isth_k_sum_layer *layer, const int8_t *a, const int8_t *b,
                 const int32_t sum = scaled(*one++ - scale_a.zero, &scale_a) * scale_a.sign +
                                     scaled(*other - scale_b.zero, &scale_b) * scale_b.sign;
 
-                *result++ = isth_k_finish_any((uint32_t)sum, &scale, &output, 0);
+                *result++ = isth_k_finish_any((uint32_t)sum, &scale, &output, ISTH_K_GENERAL);
                 other += step;
             }
         } else if (step != 0) {
