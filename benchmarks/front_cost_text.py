@@ -31,8 +31,7 @@ Means over two seeded random inputs; pictures and sounds of the test sets give t
 within 0.1 %. Every output was compared with the tflite-micro wheel's. Sizes are those of a build
 without the readings.
 {compilers}.
-On ARM Linux (aarch64) no counter is to be had
-under QEMU's user mode, so it is left out.
+On ARM Linux (aarch64) no counter is to be had under QEMU's user mode, so it is left out.
 
 - code: flash beside the constants, library functions included; constants: weights, tables, layers.
 - arena: all of the RAM; bound: what no memory plan of these layers can go below.
@@ -53,7 +52,10 @@ is to reach."""
 
 _BY_LAYER_TEXT = (
     "Worst over best, instructions for a multiply-accumulate: {ratios}; to reach: below {goal}."
-    " Layers with less than 0.1 % of the multiply-accumulates are not compared. Sizes in bytes;"
+    " Layers with less than 0.1 % of the multiply-accumulates are not compared. The worst are"
+    " depthwise: with nine products an output, its requantisation and its copy to a plane weigh"
+    " half an instruction a product each, and on planes of 3x3 outputs so does the work for each"
+    " channel and row; a 1x1 convolution of 128 inputs has none of that. Sizes in bytes;"
     " alive: what of the arena is in use while the layer runs, its scratch counted."
 )
 
