@@ -58,7 +58,7 @@ def test_on_cores(
     _clean(run_core(name, tmp_path, records), records)
 
 
-@pytest.mark.parametrize("name", ["cortex-m0plus", "cortex-m4f"])
+@pytest.mark.parametrize("name", ["cortex-m0plus", "cortex-m4f", "cortex-m55"])
 def test_on_cores_by_another_compiler(
     name: str,
     records: Batch,
