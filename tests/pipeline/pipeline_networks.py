@@ -115,6 +115,24 @@ def leaky(root: Path) -> Path:
     )
 
 
+def elu(root: Path) -> Path:
+    """ELU: the cut ``features`` is behind an operator that has no int8 form."""
+    keras = _keras()
+    layers = keras.layers
+    return save_network(
+        keras.Sequential(
+            [
+                keras.Input((8, 8, 1)),
+                layers.Conv2D(8, 3, padding="same"),
+                layers.ELU(name="features"),
+                layers.GlobalAveragePooling2D(),
+                layers.Dense(4),
+            ]
+        ),
+        root / "elu.keras",
+    )
+
+
 NETWORKS: dict[str, Callable[[Path], Path]] = {
     "digits": digits_keras,
     "digits_h5": digits_h5,
@@ -123,4 +141,5 @@ NETWORKS: dict[str, Callable[[Path], Path]] = {
     "flat": flat,
     "conv1d": conv1d,
     "leaky": leaky,
+    "elu": elu,
 }

@@ -120,15 +120,53 @@ class FrontPlan:
 def _lower(graph: Graph, operator: Operator, rounding: str) -> tuple[Layer, ...]:
     row = OPERATORS.get(operator.name)
     if row is None:
-        made = "".join(f" (it computes {graph.tensors[i].name!r})" for i in operator.outputs[:1])
+        # a converter joins the names of what it fused by ';'
+        names = [graph.tensors[i].name.split(";")[0] for i in operator.outputs[:1]]
+        made = "".join(f" (it computes {name!r})" for name in names)
         raise ModelOperatorError(
             operator.path,
             f"the operator {operator.name} is not supported{made}",
-            allowed=", ".join(OPERATORS),
+            allowed="the operators of docs/operators.md",
             remedy="cut the network before this operator",
         )
     lowered = row.lower(Request(graph, operator, rounding))
     return (lowered,) if isinstance(lowered, Layer) else lowered
+
+
+_Refused = list[tuple[Operator, ModelOperatorError]]
+
+
+def _lower_all(graph: Graph, rounding: str) -> tuple[list[Layer], _Refused]:
+    layers: list[Layer] = []
+    refused: _Refused = []
+    for operator in graph.operators:
+        try:
+            layers.extend(_lower(graph, operator, rounding))
+        except ModelOperatorError as error:
+            refused.append((operator, error))
+    return layers, refused
+
+
+def _told(graph: Graph, refused: _Refused) -> list[ModelOperatorError]:
+    """The refusals that say something: not those around what a converter left in float.
+
+    An operator without an int8 form stands between a DEQUANTIZE and a QUANTIZE of the converter's;
+    one that folds the table of an operator before it fails with that operator's error.
+    """
+    read = {index for operator in graph.operators for index in operator.inputs}
+    written = {index for operator in graph.operators for index in operator.outputs}
+
+    def around(operator: Operator) -> bool:
+        if operator.name == "DEQUANTIZE":
+            return not read.isdisjoint(operator.outputs)
+        return (
+            operator.name == "QUANTIZE"
+            and graph.tensors[operator.inputs[0]].dtype == "FLOAT32"
+            and not written.isdisjoint(operator.inputs)
+        )
+
+    told = [e for operator, e in refused if e.path == operator.path and not around(operator)]
+    return told or [error for _, error in refused]
 
 
 def unsupported_operators(tflite: bytes) -> tuple[ModelOperatorError, ...]:
@@ -137,13 +175,8 @@ def unsupported_operators(tflite: bytes) -> tuple[ModelOperatorError, ...]:
     Raises ModelLoadError if the bytes are not a ``.tflite`` file.
     """
     graph = fold_dilation(absorb_ends(fold_shapes(read_graph(tflite))))
-    found: list[ModelOperatorError] = []
-    for operator in graph.operators:
-        try:
-            _lower(graph, operator, ROUNDINGS[0])
-        except ModelOperatorError as error:
-            found.append(error)
-    return tuple(found)
+    _, refused = _lower_all(graph, ROUNDINGS[0])
+    return tuple(_told(graph, refused))
 
 
 def _last_cut_before(tflite: bytes, graph: Graph, place: int) -> str:
@@ -161,11 +194,10 @@ def _last_cut_before(tflite: bytes, graph: Graph, place: int) -> str:
     return ""
 
 
-def _refusal(
-    error: ModelOperatorError, operator: Operator, tflite: bytes, graph: Graph
-) -> ModelOperatorError:
-    """``error`` with the last cut before its operator."""
-    cut = _last_cut_before(tflite, graph, operator.place)
+def _refusal(tflite: bytes, graph: Graph, refused: _Refused) -> ModelOperatorError:
+    """The first refusal, with the last cut before all of them."""
+    error = _told(graph, refused)[0]
+    cut = _last_cut_before(tflite, graph, min(operator.place for operator, _ in refused))
     return ModelOperatorError(
         error.path,
         error.what,
@@ -188,12 +220,9 @@ def plan_front(tflite: bytes, *, rounding: str = "tflm", by_rows: bool = False) 
         raise OptionError("rounding", repr(rounding), allowed=", ".join(ROUNDINGS))
     whole = read_graph(tflite)
     graph = fold_dilation(absorb_ends(fold_shapes(whole)))
-    layers: list[Layer] = []
-    for operator in graph.operators:
-        try:
-            layers.extend(_lower(graph, operator, rounding))
-        except ModelOperatorError as error:
-            raise _refusal(error, operator, tflite, graph) from error
+    layers, refused = _lower_all(graph, rounding)
+    if refused:
+        raise _refusal(tflite, graph, refused)
     check_ends(graph)
     check_order(graph)
     layers = live_layers(graph, layers)
