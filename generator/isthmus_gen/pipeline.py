@@ -286,8 +286,8 @@ def _report(
             out["arena_whole_bytes"] = plan.stream.whole_bytes
             out["notes"].append(
                 f"the last {out['streamed_layers']} of {len(plan.layers)} layers run row by row:"
-                f" the arena takes {plan.arena_bytes} bytes, with the whole tensor"
-                f" {plan.stream.whole_bytes}"
+                f" the arena takes {plan.arena_bytes:,} bytes, with the whole tensor"
+                f" {plan.stream.whole_bytes:,}"
                 if plan.stream.calls
                 else "row by row takes no less memory here: the layers run whole, the coder by rows"
             )

@@ -143,6 +143,9 @@ def test_figures_by_layer(text: str, digits_bundle: Bundle) -> None:
     assert max(layer["alive_bytes"] for layer in layers) <= report["arena_bytes"]
     assert layers[-1]["shape"] == report["tensor_shape"]
     stacks = report.get("kernel_stack_bytes", {})
+    if report["footprint_measured"]:
+        assert f"{report['flash_bytes']:,} bytes, weights included" in text
+        assert f"{report['ram_bytes']:,} bytes: arena, encoder and one frame" in text
     for row, layer in zip(rows, layers, strict=True):
         assert row[3] == f"{layer['macs']:,}"
         assert row[5:8] == [

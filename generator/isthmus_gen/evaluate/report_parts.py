@@ -61,7 +61,8 @@ def device_section(report: Mapping[str, Any]) -> Markup:
     parts.append(
         definitions(
             [
-                ("Tensor arena", f"{arena:,} bytes; no plan needs fewer than {bound:,}"),
+                *_tree_sizes(report),
+                ("Tensor arena", f"{arena:,} bytes; no plan of these layers is below {bound:,}"),
                 *_row_by_row(report),
                 ("Constants of the front half", f"{int(report['constant_bytes']):,} bytes"),
             ]
@@ -76,6 +77,17 @@ def device_section(report: Mapping[str, Any]) -> Markup:
         )
     )
     return join(parts)
+
+
+def _tree_sizes(report: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Flash, RAM and stack, where the tree was built when the bundle was made."""
+    if not report.get("footprint_measured"):
+        return []
+    return [
+        ("Flash", f"{int(report['flash_bytes']):,} bytes, weights included, {report['compiler']}"),
+        ("RAM", f"{int(report['ram_bytes']):,} bytes: arena, encoder and one frame"),
+        ("Stack", f"{_figure('stack_bytes', report['stack_bytes'])} bytes"),
+    ]
 
 
 def _row_by_row(report: Mapping[str, Any]) -> list[tuple[str, str]]:
