@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +160,7 @@ def _verify_one(
     floats = bundle.profile.tensor.dtype != "int8"
     inputs = references.tensors if floats else references.inputs
     count = len(inputs)
-    return verify_tree(
+    result = verify_tree(
         bundle.firmware,
         target,
         inputs.reshape(count, -1),
@@ -168,3 +170,16 @@ def _verify_one(
         progress=progress,
         rungs=rung,
     )
+    layers = _streamed_layers(bundle)
+    if layers and result.front_instructions is not None:
+        words = "the last layer runs" if layers == 1 else f"the last {layers} layers run"
+        note = f"{words} row by row: counted with the encoder, not with the front half"
+        result = replace(result, notes=(*result.notes, note))
+    return result
+
+
+def _streamed_layers(bundle: Bundle) -> int:
+    """How many of the last layers run row by row."""
+    if "report.json" not in bundle.files:
+        return 0
+    return int(json.loads(bundle.read("report.json")).get("streamed_layers", 0))

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from firmware_cases import Bench, Case, Make
 
+from isthmus_gen import api
 from isthmus_gen.evaluate.front import NativeFront
 
 # Cuts of the digits: the first convolution, where rows pay most, and two additions.
@@ -66,6 +67,18 @@ def test_the_same_bytes(
     name: str, compiler: str, emulator: str, rung: int, pair: Pair, bench: Bench
 ) -> None:
     bench.hold(pair[1], name, compiler, emulator, count=6, rung=rung)
+
+
+def test_verify_says_where_the_rows_are_counted(
+    digits: Make, require_package: Callable[[str], None]
+) -> None:
+    for package in ("ziglang", "unicorn"):
+        require_package(package)
+    case = digits("stem", stream_rows=True, **OPTIONS)
+    (result,) = api.verify(case.bundle.path, targets=["cortex-m4f"], inputs=1)
+    assert result.front_instructions is not None
+    assert result.front_instructions < 100  # the only layer is not in it
+    assert any("counted with the encoder" in note for note in result.notes)
 
 
 MAIN = r"""

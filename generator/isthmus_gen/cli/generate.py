@@ -247,6 +247,9 @@ def show_report(console: Console, out: Path, report: dict[str, Any]) -> None:
             if report.get(key) is not None
         ]  # fmt: skip
         console.print(f"{report['target']}: {', '.join(sizes)} bytes ({report['compiler']})")
+    if "arena_bytes" in report:
+        arena, bound = report["arena_bytes"], report["arena_lower_bound_bytes"]
+        console.print(f"arena of the front half: {arena:,} bytes (lower bound {bound:,})")
     for note in report["notes"]:
         console.print(f"note: {note}")
     console.print(f"bundle {report['digest'][:16]} -> {out}")
