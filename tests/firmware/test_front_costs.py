@@ -161,3 +161,38 @@ def test_the_tables_are_printed_from_the_kept_figures(
         if line.startswith(("| TFLM", "| CMSIS", "| vendor")):
             assert " * " in line
             assert "recorded" in line
+
+
+def test_the_guides_have_the_kept_figures(cost: ModuleType, results: Path, repo_root: Path) -> None:
+    """README.md's table of engines, and the -O2 column of docs/firmware.md."""
+    from benchmarks.front_yardsticks import GOALS, YARDSTICKS
+
+    rows = {row.key: row for row in cost.load_results(results).rows if row.key[2] == "gcc"}
+    readme = (repo_root / "README.md").read_text(encoding="utf-8")
+    guide = (repo_root / "docs" / "firmware.md").read_text(encoding="utf-8")
+
+    def line(name: str, counts: dict[str, int], arena: int | None, code: int | None) -> str:
+        cells = [f"{counts[core] / 1e6:.1f}" if core in counts else "" for core in GOALS]
+        cells.append(f"{arena / 1e3:.1f} KB" if arena else "")
+        cells.append(f"{code / 1e3:.0f} KB" if code else "")
+        return "|" + "|".join(f" {cell} " if cell else " " for cell in (name, *cells)) + "|\n"
+
+    counts = {core: rows["resnet8", core, "gcc"].instructions for core in GOALS}
+    m4 = rows["resnet8", "cortex-m4f", "gcc"]
+    assert line("Isthmus", counts, m4.arena_bytes, m4.code_bytes) in readme
+    for engine in {found.engine for found in YARDSTICKS if found.instructions}:
+        found = [yardstick for yardstick in YARDSTICKS if yardstick.engine == engine]
+        (first,) = (yardstick for yardstick in found if yardstick.core == "cortex-m4f")
+        counts = {yardstick.core: yardstick.instructions for yardstick in found}
+        assert line(f"{engine} *", counts, first.ram_bytes, first.code_bytes) in readme
+    kws, vww = (rows[model, "cortex-m4f", "gcc"] for model in ("kws", "vww_96"))
+    assert (
+        f"keyword spotting takes {kws.instructions / 1e6:.1f} M instructions and an arena of"
+        f" {kws.arena_bytes:,} bytes, visual wake words {vww.instructions / 1e6:.1f} M and"
+        f" {vww.arena_bytes:,} bytes."
+    ) in " ".join(readme.split())
+    for name, core, digits in (
+        ("Cortex-M0+", "cortex-m0plus", 1), ("Cortex-M3", "cortex-m3", 1),
+        ("Cortex-M4", "cortex-m4f", 1), ("Cortex-M55", "cortex-m55", 2),
+    ):  # fmt: skip
+        assert f"| {name} | {rows['kws', core, 'gcc'].instructions / 1e6:.{digits}f} | " in guide
