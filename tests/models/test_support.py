@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +22,17 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 
 
 @pytest.fixture
-def without(monkeypatch: pytest.MonkeyPatch) -> Any:
+def without() -> Iterator[Any]:
     """``without("ADD")``: as if nobody had written that operator."""
+    whole = dict(OPERATORS)
 
     def forget(*names: str) -> None:
         for name in names:
-            monkeypatch.delitem(OPERATORS, name)
+            del OPERATORS[name]
 
-    return forget
+    yield forget
+    OPERATORS.clear()  # put back in order: the table is sorted
+    OPERATORS.update(whole)
 
 
 @pytest.fixture(scope="module")
