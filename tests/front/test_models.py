@@ -46,18 +46,18 @@ def test_networks_on_noise(data_dir: Path, run_c: Run, run_tflm: Run, name: str)
 
 
 @pytest.mark.parametrize(
-    ("name", "tensors", "macs"),
+    ("name", "arena", "macs"),
     [
-        ("resnet8", 49152, 12501632),
-        ("kws", 16000, 2656768),
-        ("vww_96", 55296, 7489664),
+        ("resnet8", 33936, 12501632),
+        ("kws", 9168, 2656768),
+        ("vww_96", 46224, 7489664),
         ("ad01", 768, 264192),
     ],
 )
-def test_arena_and_work(data_dir: Path, name: str, tensors: int, macs: int) -> None:
-    """``tensors`` is what a layer's input and output (and what else lives) take at most."""
+def test_arena_and_work(data_dir: Path, name: str, arena: int, macs: int) -> None:
+    """The arenas of README.md: a plan that grows is seen here without a count."""
     plan = plan_front(_model(data_dir, name))
-    assert plan.arena_lower_bound <= plan.arena_bytes <= tensors + 1024  # with scratch
+    assert plan.arena_lower_bound <= plan.arena_bytes <= arena
     assert plan.macs == macs
 
 
