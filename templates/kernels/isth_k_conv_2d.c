@@ -14,10 +14,9 @@ typedef struct window {
 /* What every column of a layer has in common. */
 typedef struct shape {
     int32_t depth; /* inputs under one tap */
-    int32_t runs;  /* taps side by side in memory count as one run */
     int32_t x_run; /* bytes from one run to the next */
     int32_t x_row; /* bytes from one row of taps to the next */
-    int merged;
+    int merged; /* the taps of a row lie side by side in memory: one run */
 } shape;
 
 static shape column_shape(const isth_k_conv_2d_layer *layer) {
@@ -25,7 +24,6 @@ static shape column_shape(const isth_k_conv_2d_layer *layer) {
 
     made.depth = layer->in_c / layer->groups;
     made.merged = layer->dilation_w == 1 && layer->groups == 1;
-    made.runs = made.merged ? 1 : layer->kernel_w;
     made.x_run = layer->dilation_w * layer->in_c;
     made.x_row = layer->dilation_h * layer->in_w * layer->in_c;
     return made;

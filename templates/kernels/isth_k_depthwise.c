@@ -94,17 +94,17 @@ static void fill(const isth_k_depthwise_layer *layer, const plane *to, const int
 }
 
 #if defined(ISTH_K_MVE)
-ISTH_K_INLINE void channel_3x3(const isth_k_depthwise_layer *layer, const plane *from,
-                               const int8_t *w, const isth_k_filter *filter, int8_t *y, int stride,
-                               int32_t mode) {
+ISTH_K_INLINE void channel_by_2(const isth_k_depthwise_layer *layer, const plane *from,
+                                const int8_t *w, const isth_k_filter *filter, int8_t *y,
+                                int32_t mode) {
     const isth_k_filter scale = *filter;
     const int8_t *line = from->x;
     int32_t row;
 
     for (row = 0; row < from->rows; row++) {
-        isth_k_row_3x3_mve(layer, line, from->w, w, &scale, y + (ptrdiff_t)row * layer->y_row,
-                           from->columns, stride, mode);
-        line += (ptrdiff_t)stride * from->w;
+        isth_k_row_3x3_by_2_mve(layer, line, from->w, w, &scale, y + (ptrdiff_t)row * layer->y_row,
+                                from->columns, mode);
+        line += 2 * (ptrdiff_t)from->w;
     }
 }
 
@@ -123,9 +123,9 @@ static void channel(const isth_k_depthwise_layer *layer, const plane *from, cons
             y += layer->y_row;
         }
     } else if (layer->sums > 0 && relu) {
-        channel_3x3(layer, from, w, filter, y, 2, ISTH_K_RELU);
+        channel_by_2(layer, from, w, filter, y, ISTH_K_RELU);
     } else if (layer->sums > 0) {
-        channel_3x3(layer, from, w, filter, y, 2, ISTH_K_FAST);
+        channel_by_2(layer, from, w, filter, y, ISTH_K_FAST);
     } else {
         for (row = 0; row < from->rows; row++) {
             isth_k_row_any_mve(layer, from->x + (ptrdiff_t)row * layer->stride_h * from->w, from->w,

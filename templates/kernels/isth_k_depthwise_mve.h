@@ -54,27 +54,22 @@ ISTH_K_INLINE void isth_k_finish_mve(const isth_k_depthwise_layer *layer, int32x
 /* Keeps the compiler from loading far ahead, for which there are too few registers. */
 #define ISTH_K_HERE __asm__ volatile("" ::: "memory")
 
-/* One row of three taps at four positions, a stride of 1 or 2 apart. */
+/* One row of three taps at four positions, two apart. */
 ISTH_K_INLINE int32x4_t isth_k_taps_mve(int32x4_t acc, const int8_t *x, int32_t a, int32_t b,
-                                        int32_t c, int stride) {
-    if (stride == 1) {
-        acc = vmlaq_n_s32(acc, vldrbq_s32(x), a);
-        acc = vmlaq_n_s32(acc, vldrbq_s32(x + 1), b);
-        return vmlaq_n_s32(acc, vldrbq_s32(x + 2), c);
-    } else {
-        const int16x8_t eight = vldrbq_s16(x);
+                                        int32_t c) {
+    const int16x8_t eight = vldrbq_s16(x);
 
-        acc = vmlaq_n_s32(acc, vmovlbq_s16(eight), a);
-        acc = vmlaq_n_s32(acc, vmovltq_s16(eight), b);
-        return vmlaq_n_s32(acc, vmovlbq_s16(vldrbq_s16(x + 2)), c);
-    }
+    acc = vmlaq_n_s32(acc, vmovlbq_s16(eight), a);
+    acc = vmlaq_n_s32(acc, vmovltq_s16(eight), b);
+    return vmlaq_n_s32(acc, vmovlbq_s16(vldrbq_s16(x + 2)), c);
 }
 
-/* 3x3, the same stride of 1 or 2 both ways, not dilated: the outputs of one row, eight at a time.
+/* 3x3 with a stride of 2 both ways, not dilated: the outputs of one row, eight at a time.
  * What is read beyond the row's last output is not used. */
-ISTH_K_INLINE void isth_k_row_3x3_mve(const isth_k_depthwise_layer *layer, const int8_t *x,
-                                      int32_t plane_w, const int8_t *w, const isth_k_filter *filter,
-                                      int8_t *y, int32_t count, int stride, int32_t mode) {
+ISTH_K_INLINE void isth_k_row_3x3_by_2_mve(const isth_k_depthwise_layer *layer, const int8_t *x,
+                                           int32_t plane_w, const int8_t *w,
+                                           const isth_k_filter *filter, int8_t *y, int32_t count,
+                                           int32_t mode) {
     const uint32x4_t places = vmulq_n_u32(vidupq_n_u32(0, 1), (uint32_t)layer->y_column);
     const int8_t *x0 = x;
     const int8_t *x1 = x0 + plane_w;
@@ -87,23 +82,23 @@ ISTH_K_INLINE void isth_k_row_3x3_mve(const isth_k_depthwise_layer *layer, const
         if (left > 4) {
             int32x4_t next = acc;
 
-            acc = isth_k_taps_mve(acc, x0, w[0], w[1], w[3], stride);
-            next = isth_k_taps_mve(next, x0 + 4 * stride, w[0], w[1], w[3], stride);
+            acc = isth_k_taps_mve(acc, x0, w[0], w[1], w[3]);
+            next = isth_k_taps_mve(next, x0 + 8, w[0], w[1], w[3]);
             ISTH_K_HERE;
-            acc = isth_k_taps_mve(acc, x1, w[4], w[5], w[7], stride);
-            next = isth_k_taps_mve(next, x1 + 4 * stride, w[4], w[5], w[7], stride);
+            acc = isth_k_taps_mve(acc, x1, w[4], w[5], w[7]);
+            next = isth_k_taps_mve(next, x1 + 8, w[4], w[5], w[7]);
             ISTH_K_HERE;
-            acc = isth_k_taps_mve(acc, x2, w[8], w[9], w[11], stride);
-            next = isth_k_taps_mve(next, x2 + 4 * stride, w[8], w[9], w[11], stride);
+            acc = isth_k_taps_mve(acc, x2, w[8], w[9], w[11]);
+            next = isth_k_taps_mve(next, x2 + 8, w[8], w[9], w[11]);
             ISTH_K_HERE;
             isth_k_finish_mve(layer, acc, filter, y, places, 0xFFFF, mode);
             y += 4 * (ptrdiff_t)layer->y_column;
             isth_k_finish_mve(layer, next, filter, y, places, vctp32q((uint32_t)left - 4), mode);
             left -= 8;
         } else {
-            acc = isth_k_taps_mve(acc, x0, w[0], w[1], w[3], stride);
-            acc = isth_k_taps_mve(acc, x1, w[4], w[5], w[7], stride);
-            acc = isth_k_taps_mve(acc, x2, w[8], w[9], w[11], stride);
+            acc = isth_k_taps_mve(acc, x0, w[0], w[1], w[3]);
+            acc = isth_k_taps_mve(acc, x1, w[4], w[5], w[7]);
+            acc = isth_k_taps_mve(acc, x2, w[8], w[9], w[11]);
             isth_k_finish_mve(layer, acc, filter, y, places, vctp32q((uint32_t)left), mode);
             return;
         }
@@ -111,9 +106,9 @@ ISTH_K_INLINE void isth_k_row_3x3_mve(const isth_k_depthwise_layer *layer, const
             return;
         }
         y += 4 * (ptrdiff_t)layer->y_column;
-        x0 += 8 * stride;
-        x1 += 8 * stride;
-        x2 += 8 * stride;
+        x0 += 16;
+        x1 += 16;
+        x2 += 16;
     }
 }
 

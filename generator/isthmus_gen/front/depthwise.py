@@ -93,8 +93,8 @@ def plane_bytes(plane: int, sums: int, stride: int) -> int:
 def depthwise_form(window: Window, mode: int) -> DepthwiseForm:
     """The form of one layer; ``mode`` is that of its filters (isthmus_gen.front.filters).
 
-    Long rows are fast rows, so a picture that is much higher than wide is turned; only with a
-    stride of 1, where the walk never writes what it has yet to read.
+    Long rows are fast rows, so a picture that is much higher than wide is turned. Only with a
+    stride of 1: no network tried has such a picture with another.
     """
     regular = (
         window.kernel == (3, 3)
