@@ -21,7 +21,7 @@ from typing import Any
 
 from isthmus.errors import BundleEditedError, BundleFormatError, BundleMissingError
 from isthmus.files import is_inside, open_inside, read_text_inside
-from isthmus.profile import FORMAT, Profile
+from isthmus.profile import Profile
 
 __all__ = ["MANIFEST", "PROFILE", "Bundle", "file_digest", "make_manifest"]
 
@@ -37,7 +37,7 @@ def file_digest(data: bytes) -> str:
 def make_manifest(profile: Profile, files: dict[str, bytes]) -> bytes:
     """The bytes of ``manifest.json`` for a bundle's files (paths with ``/``, relative)."""
     content = {
-        "format": FORMAT,
+        "format": profile.format,
         "digest": profile.digest.hex(),
         "files": {name: file_digest(files[name]) for name in sorted(files)},
     }

@@ -7,9 +7,7 @@ all of it goes into every checksum, so a frame of another profile is refused, ne
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
-import itertools
 import json
 import math
 from collections.abc import Mapping
@@ -17,21 +15,31 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from isthmus.binarisation import binarisation
 from isthmus.errors import BundleFormatError, BundleMissingError
+from isthmus.fields import FieldReader
 from isthmus.files import read_text_inside
+from isthmus.rung import RATIO_ONE, Contexts, Rung, read_rung, rung_dict
 
-__all__ = ["FORMAT", "MAX_RUNGS", "MAX_SLICES", "Profile", "Rung", "TensorSpec"]
+__all__ = [
+    "FORMATS",
+    "MAX_PACKET_UNITS",
+    "MAX_RUNGS",
+    "MAX_SLICES",
+    "Contexts",
+    "Packets",
+    "Profile",
+    "Rung",
+    "TensorSpec",
+]
 
-FORMAT = "1.0"
+FORMATS = ("1.0", "1.1")
 MAX_RUNGS = 8
 MAX_SLICES = 256
+#: Units that one packet may hold, and units of a tensor.
+MAX_PACKET_UNITS = 256
+_MAX_UNITS = 1 << 16
+_MAX_PACKET_BYTES = 8192
 _DTYPES = ("int8", "int16", "float32")
-_QUANTIZERS = ("uniform", "ecsq", "ecsq-zero")
-_FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
@@ -64,42 +72,24 @@ class TensorSpec:
 
 
 @dataclass(frozen=True)
-class Rung:
-    """One quantiser of the ladder with its coder's start.
+class Packets:
+    """Frames cut where a packet is full (BITSTREAM.md, 3.2).
 
-    levels          N, 2..256
-    clip            (c_min, c_max), reals
-    quantizer       how the cells were made: "uniform", "ecsq", "ecsq-zero"
-    thresholds      float64 [N - 1], nondecreasing; level = number of thresholds <= x
-    values          float64 [N], reconstruction values
-    rate            adaptation shift 5..7
-    initial         uint16 [contexts], P(bin = 1) * 65536 at a slice's start, 128..65408
-    table_i8        uint8 [256], level of int8 value v at v + 128 (int8 tensors)
-    thresholds_i16  int32 [N - 1] (int16 tensors)
-    thresholds_f32  uint32 [N - 1], ordered keys of float32 (BITSTREAM.md, 4)
-    payload_max     bytes no payload of one slice exceeds
+    bytes  no packet is longer, header included
+    unit   elements that are never parted: a packet holds whole units; a divisor of the row
     """
 
-    levels: int
-    clip: tuple[float, float]
-    quantizer: str
-    thresholds: tuple[float, ...]
-    values: tuple[float, ...]
-    rate: int
-    initial: tuple[int, ...]
-    table_i8: bytes | None
-    thresholds_i16: tuple[int, ...] | None
-    thresholds_f32: tuple[int, ...]
-    payload_max: int
-
-    def values_array(self) -> npt.NDArray[np.float32]:
-        """The reconstruction values as float32 [N]."""
-        return np.asarray(self.values, dtype=np.float32)
+    bytes: int
+    unit: int
 
 
 @dataclass(frozen=True)
 class Profile:
-    """A codec's contract. ``extra`` holds what the bundle adds (model, halves, preprocessing)."""
+    """A codec's contract. ``extra`` holds what the bundle adds (model, halves, preprocessing).
+
+    With ``packets`` a frame's slices are packets, cut by their size; ``slice_rows`` is then the
+    whole tensor's.
+    """
 
     tensor: TensorSpec
     rungs: tuple[Rung, ...]
@@ -107,10 +97,18 @@ class Profile:
     extra: Mapping[str, Any] = field(default_factory=dict)
     codec: str = "lightweight"
     scheme: str = "paper"
+    packets: Packets | None = None
+
+    @property
+    def format(self) -> str:
+        """The oldest format that can hold this profile."""
+        plain = self.scheme == "paper" and self.packets is None
+        plain = plain and all(rung.size_ratio == RATIO_ONE for rung in self.rungs)
+        return "1.0" if plain else "1.1"
 
     @property
     def slices(self) -> int:
-        """Slices of a frame."""
+        """Slices of a frame; 1 where it is cut into packets."""
         return max(1, -(-self.tensor.rows // self.slice_rows))
 
     def slice_elements(self, index: int) -> int:
@@ -136,8 +134,9 @@ class Profile:
 
     def as_dict(self) -> dict[str, Any]:
         """The profile as JSON-ready data."""
-        return {
-            "format": FORMAT,
+        plain = self.format == "1.0"
+        out: dict[str, Any] = {
+            "format": self.format,
             "codec": self.codec,
             "scheme": self.scheme,
             "tensor": {
@@ -148,36 +147,56 @@ class Profile:
                 "zero_point": self.tensor.zero_point,
             },
             "slice_rows": self.slice_rows,
-            "rungs": [_rung_dict(rung) for rung in self.rungs],
+            "rungs": [rung_dict(rung, plain=plain) for rung in self.rungs],
             "extra": dict(self.extra),
         }
+        if not plain:
+            out["packets"] = None
+            if self.packets is not None:
+                out["packets"] = {"bytes": self.packets.bytes, "unit": self.packets.unit}
+        return out
 
     @classmethod
     def from_dict(cls, data: Any, path: str = "profile") -> Profile:
         """The profile in ``data``; BundleFormatError names the field that is wrong."""
-        read = _Reader(data, path)
-        if (version := read.text("format")) != FORMAT:
+        read = FieldReader(data, path)
+        if (version := read.text("format")) not in FORMATS:
             raise BundleFormatError(
                 f"{path}.format",
                 f"is {version!r}",
-                allowed=repr(FORMAT),
+                allowed=" or ".join(repr(known) for known in FORMATS),
                 remedy="generate the bundle again with this version of Isthmus",
             )
-        read.only("format", "codec", "scheme", "tensor", "slice_rows", "rungs", "extra")
+        plain = version == "1.0"
+        keys = ["format", "codec", "scheme", "tensor", "slice_rows", "rungs", "extra"]
+        read.only(*keys, *([] if plain else ["packets"]))
         tensor = _read_tensor(read.child("tensor"))
-        slice_rows = read.integer("slice_rows", 1, max(1, tensor.rows))
         codec = read.choice("codec", ("lightweight",))
-        scheme = read.choice("scheme", ("paper",))
+        scheme = read.choice("scheme", ("paper",) if plain else ("neighbour", "paper"))
+        packets = None
+        if not plain and read.get("packets") is not None:
+            packets = _read_packets(read.child("packets"), tensor)
+        most = max(1, tensor.rows)
+        slice_rows = read.integer("slice_rows", 1 if packets is None else most, most)
         entries = read.sequence("rungs", 1, MAX_RUNGS)
         rungs = tuple(
-            _read_rung(_Reader(entry, f"{path}.rungs[{i}]"), tensor)
+            read_rung(
+                FieldReader(entry, f"{path}.rungs[{i}]"),
+                tensor.dtype,
+                tensor.row_elements,
+                None if plain else scheme,
+            )
             for i, entry in enumerate(entries)
         )
         extra = read.mapping("extra")
-        profile = cls(tensor, rungs, slice_rows, extra, codec, scheme)
+        profile = cls(tensor, rungs, slice_rows, extra, codec, scheme, packets)
         if profile.slices > MAX_SLICES:
             raise BundleFormatError(
                 f"{path}.slice_rows", f"makes {profile.slices} slices", allowed=f"<= {MAX_SLICES}"
+            )
+        if profile.format != version:
+            raise BundleFormatError(
+                f"{path}.format", f"is {version!r}", allowed=f"{profile.format!r} for these fields"
             )
         return profile
 
@@ -200,114 +219,7 @@ class Profile:
         return cls.from_dict(data, "profile")
 
 
-def _rung_dict(rung: Rung) -> dict[str, Any]:
-    return {
-        "levels": rung.levels,
-        "clip": list(rung.clip),
-        "quantizer": rung.quantizer,
-        "thresholds": list(rung.thresholds),
-        "values": list(rung.values),
-        "rate": rung.rate,
-        "initial": list(rung.initial),
-        "table_i8": None if rung.table_i8 is None else rung.table_i8.hex(),
-        "thresholds_i16": None if rung.thresholds_i16 is None else list(rung.thresholds_i16),
-        "thresholds_f32": list(rung.thresholds_f32),
-        "payload_max": rung.payload_max,
-    }
-
-
-class _Reader:
-    """Typed access to one JSON object; every error carries the path of the field."""
-
-    def __init__(self, data: Any, path: str) -> None:
-        if not isinstance(data, Mapping):
-            raise BundleFormatError(path, f"is a {type(data).__name__}", allowed="an object")
-        self.data = data
-        self.path = path
-
-    def only(self, *keys: str) -> None:
-        """Refuses unknown keys: they would be left out of the digest without a word."""
-        for key in self.data:
-            if key not in keys:
-                raise BundleFormatError(
-                    f"{self.path}.{key}", "is not a field", allowed=", ".join(keys)
-                )
-
-    def _get(self, key: str) -> Any:
-        if key not in self.data:
-            raise BundleFormatError(f"{self.path}.{key}", "is missing")
-        return self.data[key]
-
-    def _fail(self, key: str, value: Any, allowed: str) -> BundleFormatError:
-        return BundleFormatError(f"{self.path}.{key}", f"is {value!r:.60}", allowed=allowed)
-
-    def text(self, key: str) -> str:
-        value = self._get(key)
-        if not isinstance(value, str):
-            raise self._fail(key, value, "a string")
-        return value
-
-    def choice(self, key: str, allowed: tuple[str, ...]) -> str:
-        value = self.text(key)
-        if value not in allowed:
-            raise self._fail(key, value, " or ".join(allowed))
-        return value
-
-    def integer(self, key: str, low: int, high: int) -> int:
-        value = self._get(key)
-        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            raise self._fail(key, value, f"an integer in {low}..{high}")
-        return value
-
-    def real(self, key: str) -> float:
-        value = self._get(key)
-        if not _is_real(value):
-            raise self._fail(key, value, "a finite number")
-        return float(value)
-
-    def mapping(self, key: str) -> dict[str, Any]:
-        value = self._get(key)
-        if not isinstance(value, Mapping):
-            raise self._fail(key, value, "an object")
-        return dict(value)
-
-    def sequence(self, key: str, low: int, high: int) -> list[Any]:
-        value = self._get(key)
-        if not isinstance(value, list) or not low <= len(value) <= high:
-            raise self._fail(key, value, f"a list of {low}..{high} entries")
-        return value
-
-    def integers(self, key: str, count: int, low: int, high: int) -> tuple[int, ...]:
-        values = self.sequence(key, count, count)
-        for index, value in enumerate(values):
-            if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-                raise self._fail(f"{key}[{index}]", value, f"an integer in {low}..{high}")
-        return tuple(values)
-
-    def reals(self, key: str, count: int, limit: float = math.inf) -> tuple[float, ...]:
-        values = self.sequence(key, count, count)
-        for index, value in enumerate(values):
-            if not _is_real(value):
-                raise self._fail(f"{key}[{index}]", value, "a finite number")
-            if abs(value) > limit:
-                raise self._fail(f"{key}[{index}]", value, f"a number in -{limit:g}..{limit:g}")
-        return tuple(float(value) for value in values)
-
-    def child(self, key: str) -> _Reader:
-        return _Reader(self._get(key), f"{self.path}.{key}")
-
-
-def _is_real(value: Any) -> bool:
-    """Whether a JSON value is a number that a double holds."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return False
-    try:
-        return math.isfinite(value)
-    except OverflowError:  # an integer beyond every double
-        return False
-
-
-def _read_tensor(read: _Reader) -> TensorSpec:
+def _read_tensor(read: FieldReader) -> TensorSpec:
     read.only("name", "shape", "dtype", "scale", "zero_point")
     shape = read.sequence("shape", 1, 4)
     size = read.integers("shape", len(shape), 0, 1 << 24)
@@ -322,55 +234,20 @@ def _read_tensor(read: _Reader) -> TensorSpec:
     )
 
 
-def _nondecreasing(read: _Reader, key: str, values: tuple[float, ...] | tuple[int, ...]) -> None:
-    if any(b < a for a, b in itertools.pairwise(values)):
-        raise BundleFormatError(f"{read.path}.{key}", "falls somewhere", allowed="nondecreasing")
-
-
-def _read_table(read: _Reader, levels: int) -> bytes | None:
-    if read.data.get("table_i8") is None:
-        return None
-    text = read.text("table_i8")
-    try:
-        table = bytes.fromhex(text)
-    except ValueError:
-        table = b""
-    if len(table) != 256 or max(table) >= levels:
-        raise BundleFormatError(
-            f"{read.path}.table_i8",
-            "is not a table of levels",
-            allowed="256 bytes in hex, each < N",
-        )
-    return table
-
-
-def _read_rung(read: _Reader, tensor: TensorSpec) -> Rung:
-    read.only(*(field.name for field in dataclasses.fields(Rung)))
-    levels = read.integer("levels", 2, 256)
-    thresholds_f32 = read.integers("thresholds_f32", levels - 1, 0, 0xFFFFFFFF)
-    thresholds = read.reals("thresholds", levels - 1)
-    _nondecreasing(read, "thresholds_f32", thresholds_f32)
-    _nondecreasing(read, "thresholds", thresholds)
-    thresholds_i16 = None
-    if read.data.get("thresholds_i16") is not None:
-        thresholds_i16 = read.integers("thresholds_i16", levels - 1, -32768, 32768)
-        _nondecreasing(read, "thresholds_i16", thresholds_i16)
-    table = _read_table(read, levels)
-    if tensor.dtype == "int8" and table is None:
-        raise BundleFormatError(f"{read.path}.table_i8", "is missing", allowed="a table")
-    if tensor.dtype == "int16" and thresholds_i16 is None:
-        raise BundleFormatError(f"{read.path}.thresholds_i16", "is missing", allowed="a list")
-    low, high = read.reals("clip", 2)
-    return Rung(
-        levels=levels,
-        clip=(low, high),
-        quantizer=read.choice("quantizer", _QUANTIZERS),
-        thresholds=thresholds,
-        values=read.reals("values", levels, _FLOAT32_MAX),
-        rate=read.integer("rate", 5, 7),
-        initial=read.integers("initial", binarisation(levels).context_count, 128, 65408),
-        table_i8=table,
-        thresholds_i16=thresholds_i16,
-        thresholds_f32=thresholds_f32,
-        payload_max=read.integer("payload_max", 0, (1 << 21) - 1),
+def _read_packets(read: FieldReader, tensor: TensorSpec) -> Packets:
+    read.only("bytes", "unit")
+    packets = Packets(
+        bytes=read.integer("bytes", 20, _MAX_PACKET_BYTES),
+        unit=read.integer("unit", 1, max(1, tensor.row_elements)),
     )
+    if tensor.row_elements % packets.unit:
+        raise BundleFormatError(
+            f"{read.path}.unit", f"is {packets.unit}", allowed=f"a divisor of {tensor.row_elements}"
+        )
+    if tensor.elements // packets.unit > _MAX_UNITS:
+        raise BundleFormatError(
+            f"{read.path}.unit",
+            f"makes {tensor.elements // packets.unit} units",
+            allowed=f"<= {_MAX_UNITS}",
+        )
+    return packets

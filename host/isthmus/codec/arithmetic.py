@@ -67,6 +67,11 @@ class Writer:
         """``low``, ``range`` and the number of bytes shifted out so far."""
         return FinalState(self.low, self.range, len(self._bytes))
 
+    @property
+    def shifts(self) -> int:
+        """Bytes shifted out so far."""
+        return len(self._bytes)
+
     def finish(self) -> bytes:
         """Flushes and returns the payload: the fewest bytes that stay in the interval."""
         if self.low != 0:
@@ -135,6 +140,11 @@ class Reader:
     def state(self) -> FinalState:
         """The encoder's state at the same point: ``low`` is the window less ``code``."""
         return FinalState((self._window() - self.code) & _MASK, self.range, self._position - 4)
+
+    @property
+    def shifts(self) -> int:
+        """Bytes shifted in after the first four."""
+        return self._position - 4
 
     def finish(self) -> FinalState:
         """Checks that the payload ends as :meth:`Writer.finish` ends it; the final state."""

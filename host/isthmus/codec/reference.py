@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from isthmus.binarisation import binarisation
 from isthmus.codec.arithmetic import FinalState, Reader, Writer, adapt
 from isthmus.codec.frame import HEADER_BYTES, SLICED_HEADER_BYTES, Octets, SliceHeader
 from isthmus.codec.quantise import check_levels, levels_of
+from isthmus.codec.walk import Walk
 from isthmus.errors import (
     DataDtypeError,
     LevelError,
@@ -49,34 +49,53 @@ class DecodedFrame:
     sequence: int
 
 
-def encode_payload(rung: Rung, levels: npt.NDArray[np.uint8]) -> tuple[bytes, FinalState]:
-    """One slice's payload for flat ``levels``, and the coder's state before the flush."""
-    form = binarisation(rung.levels)
-    bins = [form.bins(level) for level in range(rung.levels)]
-    writer = Writer(list(rung.initial), rung.rate)
-    for position, level in enumerate(levels.tolist()):
-        if level >= rung.levels:
-            raise LevelError(f"levels[{position}]", f"is {level}", allowed=f"< {rung.levels}")
-        for context, bin_ in bins[level]:
-            writer.write(context, bin_)
+def encode_payload(
+    rung: Rung, levels: npt.NDArray[np.uint8], row_elements: int = 1
+) -> tuple[bytes, FinalState]:
+    """One slice's payload for flat ``levels`` (rows of ``row_elements``), and the coder's state
+    before the flush."""
+    walk = Walk(rung, row_elements)
+    writer = Writer(walk.contexts, rung.rate)
+    put_levels(walk, writer, levels)
     state = writer.state
     return writer.finish(), state
 
 
+def put_levels(walk: Walk, writer: Writer, levels: npt.NDArray[np.uint8]) -> None:
+    """Codes flat ``levels``, the next of a slice; LevelError where one is not below N."""
+    form = walk.form
+    bins = [form.bins(level) for level in range(form.levels)]
+    for position, level in enumerate(levels.tolist()):
+        if level >= form.levels:
+            raise LevelError(f"levels[{position}]", f"is {level}", allowed=f"< {form.levels}")
+        base = walk.base
+        for context, bin_ in bins[level]:
+            writer.write(base + context, bin_)
+        walk.put(level, writer.shifts)
+
+
 def decode_payload(
-    rung: Rung, payload: bytes, elements: int, path: str = "frame"
+    rung: Rung, payload: bytes, elements: int, path: str = "frame", row_elements: int = 1
 ) -> tuple[npt.NDArray[np.uint8], FinalState]:
     """The flat levels of one slice's payload, and the coder's state after the last bin."""
-    form = binarisation(rung.levels)
-    reader = Reader(payload, list(rung.initial), rung.rate, f"{path}.payload")
+    return take_levels(Walk(rung, row_elements), rung, payload, elements, path)
+
+
+def take_levels(
+    walk: Walk, rung: Rung, payload: bytes, elements: int, path: str
+) -> tuple[npt.NDArray[np.uint8], FinalState]:
+    """As :func:`decode_payload`, for the slice that ``walk`` stands at the start of."""
+    reader = Reader(payload, walk.contexts, rung.rate, f"{path}.payload")
     levels = np.empty(elements, dtype=np.uint8)
     for position in range(elements):
-        level = form.read(reader.read)
+        base = walk.base
+        level = walk.form.read(lambda context, base=base: reader.read(base + context))
         if level >= rung.levels:
             raise LevelError(
                 f"{path}.payload[{position}]", f"is level {level}", allowed=f"< {rung.levels}"
             )
         levels[position] = level
+        walk.put(level, reader.shifts)
     return levels, reader.finish()
 
 
@@ -102,7 +121,9 @@ def encode_levels(
     at = 0
     for index in range(profile.slices):
         count = profile.slice_elements(index)
-        payload, _ = encode_payload(chosen, flat[at : at + count])
+        payload, _ = encode_payload(
+            chosen, flat[at : at + count], profile.tensor.row_elements
+        )
         header = SliceHeader(
             version=1,
             sliced=profile.slices > 1,
@@ -186,7 +207,9 @@ def decode_frame(profile: Profile, frame: Octets) -> DecodedFrame:
     for path, header, payload in slices_of(profile, frame):
         count = profile.slice_elements(header.slice)
         rung, sequence = header.rung, header.sequence
-        levels, _ = decode_payload(profile.rungs[rung], payload, count, path)
+        levels, _ = decode_payload(
+            profile.rungs[rung], payload, count, path, profile.tensor.row_elements
+        )
         out[done : done + count] = levels
         done += count
     return DecodedFrame(out.reshape(profile.tensor.shape), rung, sequence)
@@ -207,18 +230,19 @@ def _check_order(first: SliceHeader, header: SliceHeader, index: int, path: str)
         )
 
 
-def ideal_bits(rung: Rung, levels: npt.NDArray[np.uint8]) -> float:
-    """Bits of flat ``levels`` at the coder's own probability estimates, without any coder's loss.
+def ideal_bits(rung: Rung, levels: npt.NDArray[np.uint8], row_elements: int = 1) -> float:
+    """Bits of one slice's ``levels`` at the coder's own probability estimates, without any coder's loss.
 
     The sum of -log2 of the estimate (context / 65536) of every bin; the yardstick for the coder.
     """
-    form = binarisation(rung.levels)
-    bins = [form.bins(level) for level in range(rung.levels)]
-    contexts = list(rung.initial)
+    walk = Walk(rung, row_elements)
+    bins = [walk.form.bins(level) for level in range(rung.levels)]
     total = 0.0
     for level in levels.reshape(-1).tolist():
+        base = walk.base
         for context, bin_ in bins[level]:
-            p = contexts[context]
+            p = walk.contexts[base + context]
             total -= math.log2(p if bin_ else 65536 - p) - 16
-            contexts[context] = adapt(p, bin_, rung.rate)
+            walk.contexts[base + context] = adapt(p, bin_, rung.rate)
+        walk.put(level, math.floor(total / 8))
     return total
