@@ -60,31 +60,35 @@ def design_rungs(
     statistics: TensorStatistics,
     activation: ActivationInfo,
     samples: Sequence[npt.NDArray[np.float32]],
+    quantizers: Sequence[Quantizer] | None = None,
 ) -> list[RungDesign]:
-    """A rung for every entry of ``options.levels``.
+    """A rung for each of ``quantizers``, by default those that ``options`` ask for.
 
     ``samples`` are some calibration tensors (float32, the tensor's shape) from which the coder's
     start is taken.
     """
+    made = _quantizers(options, statistics, activation) if quantizers is None else quantizers
+    rows = slice_rows_of(tensor, options.slice_rows)
+    return [_design(tensor, quantizer, samples, rows, options.values) for quantizer in made]
+
+
+def _quantizers(
+    options: GenerateOptions, statistics: TensorStatistics, activation: ActivationInfo
+) -> list[Quantizer]:
+    """One for every entry of ``options.levels``."""
     from isthmus_gen.calibrate import parse_clip
 
     clip = parse_clip(options.clip)
     return [
-        _design(
-            tensor,
-            calibrate_quantizer(
-                statistics,
-                levels=levels,
-                clip=clip,
-                quantizer=options.quantizer,
-                lam=options.lam,
-                rate=options.rate_term,
-                activation=activation,
-                c_min=options.c_min,
-            ),
-            samples,
-            slice_rows_of(tensor, options.slice_rows),
-            options.values,
+        calibrate_quantizer(
+            statistics,
+            levels=levels,
+            clip=clip,
+            quantizer=options.quantizer,
+            lam=options.lam,
+            rate=options.rate_term,
+            activation=activation,
+            c_min=options.c_min,
         )
         for levels in options.levels
     ]

@@ -22,6 +22,9 @@ class GenerateOptions(BaseModel):
     cut                        the tensor's name (``isthmus cuts`` lists them)
     target                     a target's name or the path of a TOML file
     levels                     N of each rung, first the default one
+    rungs, max_loss            instead of levels, clip and quantizer: so many rungs, found by
+                               measurement; the first is the cheapest that loses at most max_loss
+                               points (without: that cannot be told from the best)
     clip                       "model", "empirical", "aciq", "C_MAX" or "C_MIN:C_MAX"
     c_min                      "zero", "free" (rules model and empirical), or "auto": zero for
                                rectified or non-negative features, free for others
@@ -50,6 +53,8 @@ class GenerateOptions(BaseModel):
     target: str = "host"
     out: Path
     levels: tuple[int, ...] = (4,)
+    rungs: int | None = Field(default=None, ge=1, le=8)
+    max_loss: float | None = Field(default=None, ge=0, le=100, allow_inf_nan=False)
     clip: str = "model"
     c_min: Literal["auto", "zero", "free"] = "auto"
     quantizer: Literal["uniform", "ecsq", "ecsq-zero"] = "uniform"
@@ -76,11 +81,17 @@ class GenerateOptions(BaseModel):
             raise ValueError("rungs that differ, each N once")
         return value
 
+    @property
+    def searches(self) -> bool:
+        """Whether the rungs are found by measurement."""
+        return self.rungs is not None or self.max_loss is not None
+
     def command(self) -> list[str]:
         """The command line that asks for this bundle again, files by their names alone."""
         words = ["isthmus", "generate", self.model.name, "--cut", self.cut]
         words += ["--calibration", self.calibration.name, "--target", Path(self.target).name]
-        words += ["--levels", ",".join(str(levels) for levels in self.levels)]
+        if not self.searches:
+            words += ["--levels", ",".join(str(levels) for levels in self.levels)]
         for name, info in type(self).model_fields.items():
             value = getattr(self, name)
             if name in _SPELT_OUT or value == info.default:
@@ -115,6 +126,7 @@ def make_options(values: Mapping[str, Any]) -> GenerateOptions:
         options = GenerateOptions.model_validate(dict(values))
     except ValidationError as error:
         raise _wrong(error.errors()[0]) from None
+    _check_search(options)
     _check_clip(options.clip, options.c_min)
     if options.lam is not None and options.quantizer == "uniform":
         raise OptionError(
@@ -156,6 +168,26 @@ def _allowed(field: str) -> str:
     if "le" in bounds:
         return f"{name}, {bounds['ge']} to {bounds['le']}"
     return f"{name}, {bounds['ge']} or more" if bounds else name
+
+
+def _check_search(options: GenerateOptions) -> None:
+    """``--rungs`` and ``--max-loss`` find what these options would fix."""
+    if not options.searches:
+        return
+    asked = "--rungs" if options.rungs is not None else "--max-loss"
+    given = {
+        "levels": "levels" in options.model_fields_set,
+        "clip": options.clip != "model",
+        "quantizer": options.quantizer != "uniform",
+        "lam": options.lam is not None,
+    }
+    for field, there in given.items():
+        if there:
+            raise OptionError(
+                _option(field),
+                f"cannot be given with {asked}, which finds it by measurement",
+                remedy=f"leave out {_option(field)} or {asked}",
+            )
 
 
 def _check_clip(text: str, c_min: str) -> None:

@@ -32,6 +32,7 @@ from isthmus_gen.emit.writer import check_writable
 from isthmus_gen.front import FrontPlan, render_front
 from isthmus_gen.front.figures import layer_figures
 from isthmus_gen.golden import run_golden
+from isthmus_gen.ladder import Choice, choose_ladder
 from isthmus_gen.models import Cut, Halves, LoadedModel, load_model, resolve_cut
 from isthmus_gen.options import GenerateOptions
 from isthmus_gen.progress import Progress, no_progress
@@ -90,8 +91,18 @@ def generate(options: GenerateOptions, progress: Progress = no_progress) -> Gene
         halves, options, lambda: nearest_working_cut(model, cut, representative, options.rounding)
     )
     tensor = tensor_spec(cut, plan, options, calibration.statistics)
+    ladder: Choice | None = None
+    if options.searches:
+        ladder = choose_ladder(
+            options, model, halves, tensor, model.activation(cut), data, preprocessing, progress
+        )
     designs = design_rungs(
-        options, tensor, calibration.statistics, model.activation(cut), calibration.samples
+        options,
+        tensor,
+        calibration.statistics,
+        model.activation(cut),
+        calibration.samples,
+        None if ladder is None else ladder.quantizers,
     )
     profile = Profile(
         tensor=tensor,
@@ -101,6 +112,9 @@ def generate(options: GenerateOptions, progress: Progress = no_progress) -> Gene
     )
     files = _bundle_files(options, profile, halves, plan, data, preprocessing, progress)
     report = _report(options, model, cut, profile, designs, calibration, halves, plan, target)
+    if ladder is not None:
+        report["ladder"] = ladder.report
+        report["notes"] += ladder.report["notes"]
     report.update(_footprint(target, plan, profile, files, progress))
     files[TARGET_FILE] = target_source(options.target).read_bytes()
     files["report.json"] = (json.dumps(report, indent=1, sort_keys=True) + "\n").encode("ascii")

@@ -130,7 +130,21 @@ def generate(
     calibration: Annotated[Path, typer.Option(help=".npz with x, or packed pictures.")],
     out: Annotated[Path, typer.Option(help="Directory of the bundle.")],
     target: Annotated[str, typer.Option(help="Target name or TOML file.")] = "host",
-    levels: Annotated[str, typer.Option(help="N, or N,N,... for a ladder of rungs; 2..256.")] = "4",
+    levels: Annotated[
+        str | None,
+        typer.Option(help="N, or N,N,... for a ladder of rungs; 2..256; 4 by default."),
+    ] = None,
+    rungs: Annotated[
+        int | None,
+        typer.Option(help="Find a ladder of so many rungs by measuring accuracy and rate; 1..8."),
+    ] = None,
+    max_loss: Annotated[
+        float | None,
+        typer.Option(
+            help="The first rung is the cheapest that loses at most so many points of accuracy; "
+            "without labels, of answers that stay the same."
+        ),
+    ] = None,
     clip: Annotated[
         str, typer.Option(help="model, empirical, aciq, C_MAX or C_MIN:C_MAX.")
     ] = "model",
@@ -191,7 +205,9 @@ def generate(
             "calibration": calibration,
             "out": out,
             "target": target,
-            "levels": parse_levels(levels),
+            **({} if levels is None else {"levels": parse_levels(levels)}),
+            "rungs": rungs,
+            "max_loss": max_loss,
             "clip": clip,
             "c_min": c_min,
             "quantizer": quantizer,
