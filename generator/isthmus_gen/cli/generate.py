@@ -254,6 +254,8 @@ def show_report(console: Console, out: Path, report: dict[str, Any]) -> None:
         ("clip range", "left"), ("entropy, bits", "right"), ("error", "right"),
     ]  # fmt: skip
     console.print(table("", columns, rows))
+    if "ladder" in report:
+        _show_front(console, report["ladder"])
     if report.get("footprint_measured"):
         sizes = [
             f"{name} {report[key]:,}"
@@ -269,6 +271,18 @@ def show_report(console: Console, out: Path, report: dict[str, Any]) -> None:
     for note in report["notes"]:
         console.print(f"note: {note}")
     console.print(f"bundle {report['digest'][:16]} -> {out}")
+
+
+def _show_front(console: Console, ladder: dict[str, Any]) -> None:
+    """What the rungs were chosen from."""
+    from isthmus_gen.evaluate.ladder import FRONT_HEAD, front_rows
+
+    console.print(
+        f"front of {ladder['candidates']} quantisers on {ladder['inputs']:,} inputs; loss: "
+        f"{ladder['measure_text']}"
+    )
+    columns = [(name, "left" if "range" in name else "right") for name in FRONT_HEAD]
+    console.print(table("", columns, [tuple(row) for row in front_rows(ladder)]))
 
 
 def targets(json: JsonOption = False) -> None:

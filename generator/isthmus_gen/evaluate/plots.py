@@ -18,6 +18,10 @@ from isthmus_gen.evaluate.result import Evaluation
 from isthmus_gen.evaluate.rungs import RungResult
 
 __all__ = [
+    "BLUE",
+    "GREEN",
+    "GREY",
+    "ORANGE",
     "PLOTS",
     "draw_bytes",
     "draw_features",
@@ -31,7 +35,8 @@ __all__ = [
 _INK = "#123456"
 """Stands for the text's colour until the SVG is written."""
 _PAPER_INK = "#24292f"
-_BLUE, _ORANGE, _GREEN, _PURPLE = "#3b82c4", "#d97706", "#2f9e6e", "#9061c2"
+BLUE, ORANGE, GREEN, GREY = "#3b82c4", "#d97706", "#2f9e6e", "#9aa0a8"
+_BLUE, _ORANGE, _GREEN, _PURPLE = BLUE, ORANGE, GREEN, "#9061c2"
 _CYCLE = (_BLUE, _ORANGE, _GREEN, _PURPLE, "#c4475e", "#8a8f3a", "#3aa0a8", "#a86c4b")
 _STYLE: dict[str, Any] = {
     "svg.hashsalt": "isthmus",

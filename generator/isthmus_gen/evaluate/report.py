@@ -20,6 +20,7 @@ from isthmus_gen.evaluate.html import (
     paragraph,
     table,
 )
+from isthmus_gen.evaluate.ladder import ladder_section
 from isthmus_gen.evaluate.report_parts import (
     NONE,
     again_section,
@@ -104,7 +105,7 @@ def render_report(
     if evaluation is not None:
         parts += [_paths(evaluation), _rungs(evaluation, report), _plots(evaluation)]
         parts.append(_end_points(evaluation))
-    parts += [quantisers_section(report), device_section(report)]
+    parts += [quantisers_section(report), ladder_section(report), device_section(report)]
     if verify is not None:
         parts.append(verify_section(verify))
     parts.append(again_section(report, evaluation, commands))
