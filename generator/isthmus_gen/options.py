@@ -41,6 +41,11 @@ class GenerateOptions(BaseModel):
     rounding                   rounding profile of the int8 front, "tflm" or "litert"
     stream_rows                the last layers of the int8 front and the coder run row by row; the
                                frames are the same
+    restorer                   what the host restores features with: "none" (the profile's values),
+                               "centroids", "conv" (a network), or "auto", the best on inputs held
+                               out; it changes no byte that is sent
+    restorer_epochs            passes of the network's training over the calibration set
+    restorer_loss              slices missing in its training, 0..0.9; 0 for a network without
     limit                      calibration inputs to use; 0 for all
     vectors                    inputs kept as bring-up vectors
     """
@@ -67,6 +72,9 @@ class GenerateOptions(BaseModel):
     back: Path | None = None
     rounding: Literal["tflm", "litert"] = "tflm"
     stream_rows: bool = False
+    restorer: Literal["none", "auto", "centroids", "conv"] = "none"
+    restorer_epochs: int = Field(default=6, ge=1, le=1000)
+    restorer_loss: float = Field(default=0.0, ge=0, le=0.9, allow_inf_nan=False)
     limit: int = Field(default=0, ge=0)
     vectors: int = Field(default=2, ge=1, le=64)
 

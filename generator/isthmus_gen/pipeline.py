@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from isthmus.bundle import MANIFEST, PROFILE, Bundle, file_digest, make_manifest
+from isthmus.codec.reference import frame_bytes_max
 from isthmus.errors import BudgetError
 from isthmus.interpreters import TensorInfo, quantize
 from isthmus.profile import Profile
@@ -27,7 +28,7 @@ from isthmus_gen.cutting import (
 )
 from isthmus_gen.data import DataSet, Preprocessing, load_data
 from isthmus_gen.emit import TreeInput, make_environment, render_tree, write_directory
-from isthmus_gen.emit.tree import frame_bytes_max, make_banner
+from isthmus_gen.emit.tree import make_banner
 from isthmus_gen.emit.writer import check_writable
 from isthmus_gen.front import FrontPlan, render_front
 from isthmus_gen.front.figures import layer_figures
@@ -36,6 +37,7 @@ from isthmus_gen.ladder import Choice, choose_ladder
 from isthmus_gen.models import Cut, Halves, LoadedModel, load_model, resolve_cut
 from isthmus_gen.options import GenerateOptions
 from isthmus_gen.progress import Progress, no_progress
+from isthmus_gen.restoration import MadeRestorer, collect_features, make_restorer, open_back
 from isthmus_gen.support import nearest_working_cut
 from isthmus_gen.targets import TARGET_FILE, Target, load_target, target_source
 from isthmus_gen.vectors import make_vectors
@@ -116,6 +118,10 @@ def generate(options: GenerateOptions, progress: Progress = no_progress) -> Gene
         report["ladder"] = ladder.report
         report["notes"] += ladder.report["notes"]
     report.update(_footprint(target, plan, profile, files, progress))
+    if options.restorer != "none":
+        restorer = _restorer(options, model, cut, halves, profile, data, preprocessing, progress)
+        files.update(restorer.files)
+        report["restorer"] = restorer.report
     files[TARGET_FILE] = target_source(options.target).read_bytes()
     files["report.json"] = (json.dumps(report, indent=1, sort_keys=True) + "\n").encode("ascii")
     files[MANIFEST] = make_manifest(profile, files)
@@ -142,6 +148,30 @@ def calibrate(
         done += len(x)
         progress("calibrating", done, len(data))
     return Calibration(statistics, samples, done)
+
+
+def _restorer(
+    options: GenerateOptions,
+    model: LoadedModel,
+    cut: Cut,
+    halves: Halves,
+    profile: Profile,
+    data: DataSet,
+    preprocessing: Preprocessing,
+    progress: Progress,
+) -> MadeRestorer:
+    """What the host restores features with; nothing of it reaches the profile or the frames."""
+    back = open_back(model, cut, halves, own=options.back is not None)
+    features = collect_features(model, cut, data, preprocessing, back.run, progress)
+    return make_restorer(
+        profile,
+        features,
+        back,
+        use=options.restorer,
+        epochs=options.restorer_epochs,
+        losses=options.restorer_loss,
+        progress=progress,
+    )
 
 
 def quantise_inputs(

@@ -6,6 +6,7 @@ front.tflite    the int8 front half (front_float.tflite where the device runs fl
 back.*          the back half
 firmware/       the C tree
 vectors/        inputs, tensors, levels, frames and final states for bring-up
+restorer.*      what makes features better on the host, where asked for; no part of the digest
 model/          the whole network, for evaluation
 target.toml     the target it was made for
 report.json     how it was made

@@ -184,6 +184,19 @@ def generate(
             "the feature tensor counts, the same frames.",
         ),
     ] = False,
+    restorer: Annotated[
+        str,
+        typer.Option(
+            help="How the host restores features: none, centroids, conv (a network trained on the "
+            "calibration set; minutes), or auto: the best of them. The frames are the same."
+        ),
+    ] = "none",
+    restorer_epochs: Annotated[
+        int, typer.Option(help="Passes over the calibration set in the network's training.")
+    ] = 6,
+    restorer_loss: Annotated[
+        float, typer.Option(help="Train the network with this share of slices missing; 0..0.9.")
+    ] = 0.0,
     limit: Annotated[int, typer.Option(help="Calibration inputs to use; 0: all.")] = 0,
     vectors: Annotated[int, typer.Option(help="Inputs kept as bring-up vectors.")] = 2,
     json: JsonOption = False,
@@ -220,6 +233,9 @@ def generate(
             "back": back,
             "rounding": rounding,
             "stream_rows": stream_rows,
+            "restorer": restorer,
+            "restorer_epochs": restorer_epochs,
+            "restorer_loss": restorer_loss,
             "limit": limit,
             "vectors": vectors,
         }
@@ -265,6 +281,9 @@ def show_report(console: Console, out: Path, report: dict[str, Any]) -> None:
             if report.get(key) is not None
         ]  # fmt: skip
         console.print(f"{report['target']}: {', '.join(sizes)} bytes ({report['compiler']})")
+    for index, entry in enumerate(report.get("restorer", {}).get("rungs", [])):
+        held = ", ".join(f"{name} {value:.4g}" for name, value in entry["held_out"].items())
+        console.print(f"restorer of rung {index}: {entry['used']} (divergence held out: {held})")
     if "arena_bytes" in report:
         arena, bound = report["arena_bytes"], report["arena_lower_bound_bytes"]
         console.print(f"arena of the front half: {arena:,} bytes (lower bound {bound:,})")

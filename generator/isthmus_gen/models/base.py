@@ -117,6 +117,10 @@ class LoadedModel(ABC):
         Raises as ``split`` does, but looks for no other cut where an operator is refused.
         """
 
+    def back_graph(self, cut: Cut | str) -> Any:
+        """The back half as a ``keras.Model`` that can be differentiated, or None."""
+        return None
+
     def _find(self, cut: Cut | str) -> Cut:
         return resolve_cut(self, cut) if isinstance(cut, str) else cut
 

@@ -70,6 +70,9 @@ class KerasFileModel(LoadedModel):
         """The host half in Keras itself, on float features [n, *cut.shape]."""
         return self._run(self._legal(cut).index, self.graph.output, np.asarray(features))
 
+    def back_graph(self, cut: Cut | str) -> Any:
+        return self.part(self._legal(cut).index, self.graph.output, None, "back")
+
     def _run(self, start: int, end: int, x: npt.NDArray[Any]) -> Floats:
         if (start, end) not in self._parts:
             self._parts[start, end] = self.part(start, end)
