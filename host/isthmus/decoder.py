@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -22,10 +22,16 @@ from isthmus.codec.reference import (
     encode_levels,
     rung_of,
 )
+from isthmus.conceal import METHODS, check_method, zero_level
+from isthmus.conceal import conceal as fill
+from isthmus.conceal_slices import SliceDecoder
 from isthmus.errors import BuildError, FrameError, OptionError, ToolMissingError
 from isthmus.native import NativeCodec
 from isthmus.profile import Profile
-from isthmus.restore import Restorer
+from isthmus.restore import RestoreMode, Restorer
+
+#: Frames that go through the restorer together: bounds what a large batch takes beside its results.
+_RESTORED_AT_ONCE = 64
 
 __all__ = ["Backend", "Codec", "Decoded", "Decoder", "ReferenceCodec", "make_codec"]
 
@@ -94,12 +100,19 @@ class Decoded:
 
     levels    uint8 of the tensor's shape
     features  float32 of the tensor's shape, in the network's units
+
+    and of one decoded from slices (:meth:`Decoder.decode_slices`), else None and empty:
+
+    received  bool of the tensor's shape, false where nothing arrived and features are concealed
+    errors    why packets were not used
     """
 
     levels: npt.NDArray[np.uint8]
     features: npt.NDArray[np.float32]
     rung: int
     sequence: int
+    received: npt.NDArray[np.bool_] | None = None
+    errors: tuple[FrameError, ...] = ()
 
 
 class Decoder:
@@ -109,19 +122,27 @@ class Decoder:
         features = decoder.decode(frame).features
 
     Every bad frame raises its own FrameError; nothing is decoded with the wrong tables.
+    ``restorer`` "none" leaves the bundle's restorer out: features are the profile's values then.
     """
 
-    def __init__(self, bundle: Bundle | Profile | str | Path, backend: Backend = "auto") -> None:
+    def __init__(
+        self,
+        bundle: Bundle | Profile | str | Path,
+        backend: Backend = "auto",
+        *,
+        restorer: RestoreMode | Restorer = "auto",
+    ) -> None:
         if isinstance(bundle, (str, Path)):
             bundle = Bundle.open(bundle)
         self.profile = bundle if isinstance(bundle, Profile) else bundle.profile
         self.codec = make_codec(self.profile, backend)
         self._backend = backend
-        self._restore = Restorer(self.profile)
+        self.restorer = restorer if isinstance(restorer, Restorer) else Restorer(bundle, restorer)
+        self._slices = SliceDecoder(self.profile, self.codec)
 
-    def __reduce__(self) -> tuple[type[Decoder], tuple[Profile, Backend]]:
+    def __reduce__(self) -> tuple[Any, tuple[Profile, Backend, Restorer]]:
         # The C tables belong to one process: another one (a pool's worker) makes its own.
-        return type(self), (self.profile, self._backend)
+        return _decoder, (self.profile, self._backend, self.restorer)
 
     def decode(self, frame: Octets) -> Decoded:
         """Levels and features of one frame; FrameError where it must not be decoded.
@@ -136,7 +157,60 @@ class Decoder:
         Every result owns its arrays, so one that is kept does not keep the batch.
         """
         results = self.codec.decode_batch(frames)
-        return [r if isinstance(r, FrameError) else self._finish(r) for r in results]
+        if "conv" not in self.restorer.kinds:  # nothing is gained by a batch
+            return [r if isinstance(r, FrameError) else self._finish(r) for r in results]
+        out: list[Decoded | FrameError] = []
+        for start in range(0, len(results), _RESTORED_AT_ONCE):
+            out += self._finish_batch(results[start : start + _RESTORED_AT_ONCE])
+        return out
+
+    def decode_slices(self, packets: Iterable[Octets], conceal: str = "auto") -> Decoded:
+        """What arrived of one frame of a sliced bundle, the rest concealed.
+
+        ``packets`` hold a slice each (or several end to end): any of the frame's slices, in any
+        order, some twice. Damaged ones count as missing, their errors are in the result.
+        ``conceal`` is "zero", "mean", "nearest", "fit" or "caltec" (:mod:`isthmus.conceal`),
+        "restore" for a restorer that was trained with losses, or "auto": that where the bundle has
+        one, else "fit". SequenceError where two frames are mixed, MissingSliceError where nothing
+        is left; OptionError.
+        """
+        if conceal not in ("auto", "restore"):
+            check_method(conceal, "conceal", more=("auto", "restore"))
+        part = self._slices(packets)
+        features = self.conceal(part.levels, part.received, part.rung, conceal)
+        return Decoded(part.levels, features, part.rung, part.sequence, part.received, part.errors)
+
+    def conceal(
+        self,
+        levels: npt.NDArray[np.uint8],
+        received: npt.NDArray[np.bool_],
+        rung: int = 0,
+        method: str = "auto",
+    ) -> npt.NDArray[np.float32]:
+        """Features of ``levels`` of which only ``received`` (bool, the same shape) arrived.
+
+        For one tensor or [n, *shape]; ``method`` as in :meth:`decode_slices`.
+        """
+        chosen = rung_of(self.profile, _integer("rung", rung))
+        own = self.restorer.rungs[rung] if self.restorer.rungs else None
+        trained = own is not None and own.net is not None and own.net.losses
+        if method == "restore" and not trained:
+            raise OptionError(
+                "conceal", "is restore, and the bundle's restorer was not trained with losses",
+                allowed=", ".join(METHODS),
+            )  # fmt: skip
+        missing = None if received.all() else ~received
+        features = self.restorer.restore(levels, rung, missing)
+        if missing is None or method == "restore" or (method == "auto" and trained):
+            return features
+        return fill(
+            features,
+            received,
+            "fit" if method == "auto" else method,
+            batch=levels.ndim > len(self.profile.tensor.shape),
+            zero=chosen.values[zero_level(chosen)],
+            mean=None if own is None else own.mean,
+        )
 
     def encode(self, tensor: npt.NDArray[Any], *, rung: int = 0, sequence: int = 0) -> bytes:
         """The frame the firmware would send for ``tensor`` (int8, int16 or float32).
@@ -156,9 +230,28 @@ class Decoder:
         return flat.reshape(self.profile.tensor.shape)
 
     def _finish(self, frame: DecodedFrame) -> Decoded:
-        return Decoded(
-            frame.levels, self._restore(frame.levels, frame.rung), frame.rung, frame.sequence
-        )
+        features = self.restorer.restore(frame.levels, frame.rung)
+        return Decoded(frame.levels, features, frame.rung, frame.sequence)
+
+    def _finish_batch(
+        self, frames: Sequence[DecodedFrame | FrameError]
+    ) -> list[Decoded | FrameError]:
+        """One call of the restorer for the frames of a rung; every result owns its array."""
+        features: dict[int, npt.NDArray[np.float32]] = {}
+        good = [(i, f) for i, f in enumerate(frames) if not isinstance(f, FrameError)]
+        for rung in sorted({frame.rung for _, frame in good}):
+            chosen = [(i, frame.levels) for i, frame in good if frame.rung == rung]
+            restored = self.restorer.restore(np.stack([levels for _, levels in chosen]), rung)
+            features |= {i: part.copy() for (i, _), part in zip(chosen, restored, strict=True)}
+        return [
+            f if isinstance(f, FrameError) else Decoded(f.levels, features[i], f.rung, f.sequence)
+            for i, f in enumerate(frames)
+        ]
+
+
+def _decoder(profile: Profile, backend: Backend, restorer: Restorer) -> Decoder:
+    """A decoder that was pickled, made again."""
+    return Decoder(profile, backend, restorer=restorer)
 
 
 def _integer(name: str, value: Any) -> int:
