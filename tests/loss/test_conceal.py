@@ -245,7 +245,7 @@ def test_refused() -> None:
     with pytest.raises(DataShapeError, match=r"received: has shape \(4,\)"):
         conceal(x, known[:, 0], "mean")
     with pytest.raises(DataDtypeError, match="received: has dtype uint8"):
-        conceal(x, known.astype(np.uint8), "mean")  # type: ignore[arg-type]
+        conceal(x, known.astype(np.uint8), "mean")
     with pytest.raises(DataDtypeError, match="float64"):
         conceal(x.astype(np.float64), known, "mean")
     with pytest.raises(DataShapeError, match="mean: has shape"):
@@ -253,4 +253,4 @@ def test_refused() -> None:
     with pytest.raises(OptionError, match="packet_rows: is 0"):
         conceal(x, known, "caltec", packet_rows=0)
     with pytest.raises(DataShapeError, match="rank 1 to 4"):
-        conceal(np.float32(1).reshape(()), np.array(True), "zero")
+        conceal(np.zeros((), np.float32), np.ones((), np.bool_), "zero")
