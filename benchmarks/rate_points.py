@@ -1,0 +1,250 @@
+"""The points of one cut: every codec at every setting, on the same tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks.codecs import deepcabac, hevc, packed, rangecoder
+from benchmarks.codecs.base import Array8, Codec, cheapest
+from benchmarks.codecs.isthmus_codec import Isthmus
+from benchmarks.codecs.pictures import LEVEL_BITS, Jpeg, LevelsPng, Png, WebP
+from benchmarks.codecs.runlength import RUN_BITS, RunLength
+from benchmarks.codecs.tiles import EightBit, Tiling
+from benchmarks.rate_models import Cut
+from benchmarks.rate_quantisers import Quantised, quantise
+from benchmarks.rate_score import Score, difference
+
+__all__ = ["Point", "Ranges", "absent", "measure_cut", "measure_inputs"]
+
+Floats = npt.NDArray[np.float32]
+Say = Callable[[str], None]
+
+QPS = (18, 24, 28, 31, 34, 36, 38, 40, 42, 44)
+QUALITIES = (5, 10, 20, 35, 60, 85, 95)
+INPUT_BITS = (2, 3, 4, 5, 6, 8)
+#: Rivals on levels are measured for every N at the first family of quantisers, and elsewhere
+#: where the levels lose at most this much: what loses more can be no answer to the question.
+_WORTH = 0.015
+_SAMPLE = 4
+_WORDS = 400
+_SLOW = 2
+
+
+@dataclass(frozen=True)
+class Point:
+    """One codec at one setting. ``metric`` and ``loss`` are in 0..1, loss and its standard error
+    against the uncoded network on the same inputs; bytes are means for an input.
+
+    ``bytes_bare`` leaves out what a receiver could be told once and for all. ``bits`` are those
+    of a whole upload for an element of the cut tensor, also where a picture is sent instead.
+    """
+
+    task: str
+    cut: str
+    codec: str
+    setting: str
+    inputs: int
+    bytes: float
+    bytes_bare: float
+    bits: float
+    metric: float
+    loss: float
+    error: float
+
+
+def absent() -> dict[str, str]:
+    """Codecs that cannot be measured here, and what would bring them."""
+    found = {
+        packed.Zstd.name: packed.absent_zstd(),
+        packed.ZstdDictionary.name: packed.absent_zstd(),
+        packed.Lz4.name: packed.absent_lz4(),
+        rangecoder.RangeCoder.name: rangecoder.absent(),
+        deepcabac.DeepCabac.name: deepcabac.absent(),
+        hevc.Hevc.name: hevc.absent(),
+    }
+    return {name: why for name, why in found.items() if why is not None}
+
+
+class Ranges:
+    """Points of one cut: keeps what every point is measured against."""
+
+    def __init__(self, cut: Cut, reference: Score) -> None:
+        self.cut = cut
+        self.reference = reference
+
+    def answer(self, features: Floats) -> Score:
+        """What the back half makes of features."""
+        return self.cut.scorer.score(self.cut.back(features))
+
+    def point(self, codec: Codec, codes: Sequence[bytes], score: Score, note: str = "") -> Point:
+        """A point from its codes and answers."""
+        size = sum(len(code) for code in codes) / len(codes)
+        bare = sum(codec.bare(code) for code in codes) / len(codes)
+        loss, error = difference(self.reference, score)
+        cut = self.cut
+        return Point(
+            cut.task.name, cut.name, codec.name, codec.setting + note, len(codes), size, bare,
+            8 * size / cut.elements, score.value, loss, error,
+        )  # fmt: skip
+
+
+def measure_cut(
+    cut: Cut, reference: Score, without: Sequence[str], say: Say, *, quick: bool = False
+) -> Iterator[Point]:
+    """Every codec of levels and of tiles; ``without`` names those that are absent."""
+    ranges = Ranges(cut, reference)
+    yield from _levels(ranges, without, say, quick)
+    yield from _tiles(ranges, without, say, quick)
+
+
+def _levels(ranges: Ranges, without: Sequence[str], say: Say, quick: bool) -> Iterator[Point]:
+    """Isthmus and the lossless rivals, at every quantiser."""
+    cut = ranges.cut
+    for number, one in enumerate(quantise(cut, quick=quick)):
+        levels = one.levels(cut.features)
+        scores = {name: ranges.answer(values[levels]) for name, values in one.values.items()}
+        losses = {name: difference(ranges.reference, s)[0] for name, s in scores.items()}
+        best = min(losses, key=lambda name: losses[name])
+        for scheme, profile, rung in one.profiles:
+            codec = Isthmus(f"Isthmus {scheme}", one.setting, profile, rung)
+            codes = _coded(codec, levels)
+            for name, score in scores.items():
+                yield ranges.point(codec, codes, score, f", {name}")
+        if one.first or losses[best] <= _WORTH:
+            for codec in _level_rivals(cut, one, without):
+                given = _tiled(cut, levels) if isinstance(codec, LevelsPng) else levels
+                codes = _coded(codec, given)
+                yield ranges.point(codec, codes, scores[best], f", {best}")
+        if number % 7 == 6:
+            say(f"{cut.task.name} {cut.name}: levels, {one.family}")
+
+
+def _coded(codec: Codec, arrays: Array8) -> list[bytes]:
+    """The codes; RuntimeError where a lossless codec does not give back what it was given."""
+    codes = codec.encode_all(arrays)
+    if codec.lossless:
+        slow = isinstance(codec, rangecoder.RangeCoder)
+        checked = _SLOW if slow else len(codes)
+        if not np.array_equal(codec.decode_all(codes[:checked]), arrays[:checked]):
+            raise RuntimeError(f"{codec.name}, {codec.setting}: other levels came back")
+    return codes
+
+
+def _level_rivals(cut: Cut, one: Quantised, without: Sequence[str]) -> Iterator[Codec]:
+    """Each rival in the form that needs the fewest bytes on calibration levels."""
+    trained = one.levels(cut.calibration[:_WORDS])
+    sample = trained[:: max(1, len(trained) // _SAMPLE)][:_SAMPLE]
+    count, shape, setting = one.count, cut.shape, one.setting
+    choices: dict[str, list[Codec]] = {
+        RunLength.name: [
+            RunLength(setting, count, shape, bits=bits, planes=planes)
+            for bits in RUN_BITS
+            for planes in (False, True)
+        ]
+    }
+    if packed.Zstd.name not in without:
+        plain: list[Codec] = [packed.Zstd(setting, count, shape, form) for form in packed.LAYOUTS]
+        chosen = cheapest(plain, sample)
+        assert isinstance(chosen, packed.Zstd)
+        choices[packed.Zstd.name] = [chosen]
+        choices[packed.ZstdDictionary.name] = [
+            packed.ZstdDictionary(setting, count, shape, chosen.layout, trained)
+        ]
+    if packed.Lz4.name not in without:
+        choices[packed.Lz4.name] = [
+            packed.Lz4(setting, count, shape, form) for form in packed.LAYOUTS
+        ]
+    if rangecoder.RangeCoder.name not in without:
+        choices[rangecoder.RangeCoder.name] = [
+            rangecoder.RangeCoder(setting, count, shape, trained, weight)
+            for weight in (16, 64, 256)
+        ]
+    if deepcabac.DeepCabac.name not in without:
+        choices[deepcabac.DeepCabac.name] = [
+            deepcabac.DeepCabac(setting, shape, planes=planes) for planes in (True, False)
+        ]
+    for candidates in choices.values():
+        yield candidates[0] if len(candidates) == 1 else cheapest(candidates, sample)
+    depth = next(bits for bits in LEVEL_BITS if count <= 1 << bits)
+    forms: list[Codec] = [
+        LevelsPng("PNG of levels", setting, count, bits) for bits in sorted({depth, 8})
+    ]
+    yield cheapest(forms, list(_tiled(cut, sample)))
+
+
+def _tiled(cut: Cut, levels: Array8) -> Array8:
+    return Tiling.near_square(cut.shape).tile(levels)
+
+
+def _tiles(ranges: Ranges, without: Sequence[str], say: Say, quick: bool) -> Iterator[Point]:
+    """Codecs of pictures on tiles of 8 bits, each at two clip ranges."""
+    cut = ranges.cut
+    tiling = Tiling.near_square(cut.shape)
+    rectified = float(cut.calibration.min()) >= 0
+    for share in (1.0, 0.999):
+        low, high = np.quantile(cut.calibration, [0.0 if rectified else 1 - share, share])
+        eight = EightBit(float(low), float(high))
+        name = "min-max" if share == 1 else f"p{100 * share:g}"
+        pictures = tiling.tile(eight.forward(cut.features))
+        codecs: list[Codec] = [Png("PNG of 8-bit tiles", "8 bit")]
+        qps, qualities = (QPS[::4], QUALITIES[::4]) if quick else (QPS, QUALITIES)
+        if hevc.Hevc.name not in without:
+            codecs += [hevc.Hevc(qp, tiling.size) for qp in qps]
+        codecs += [Jpeg("JPEG on tiles", quality, colour=False) for quality in qualities]
+        codecs += [WebP("WebP on tiles", quality, colour=False) for quality in qualities]
+        for codec in codecs:
+            codes = _coded(codec, pictures)
+            features = eight.back(tiling.untile(codec.decode_all(codes)))
+            yield ranges.point(codec, codes, ranges.answer(features), f", {name}")
+        say(f"{cut.task.name} {cut.name}: tiles, {name}")
+
+
+class _InputBits(Codec):
+    """Inputs that are no picture, at fewer bits: steps of equal size over the calibration range,
+    as many bits for each value, nothing else. Both sides know the range."""
+
+    name = "the input, fewer bits"
+
+    def __init__(self, bits: int) -> None:
+        self.setting = f"{bits} bit"
+        self._bits = bits
+
+    def encode(self, array: Array8) -> bytes:
+        planes = (array.reshape(-1, 1) >> np.arange(self._bits - 1, -1, -1)) & 1
+        return np.packbits(planes.astype(np.uint8).reshape(-1)).tobytes()
+
+    def decode(self, code: bytes) -> Array8:
+        bits = np.unpackbits(np.frombuffer(code, dtype=np.uint8))
+        planes = bits[: bits.size // self._bits * self._bits].reshape(-1, self._bits)
+        return (planes @ (1 << np.arange(self._bits - 1, -1, -1))).astype(np.uint8)
+
+
+def measure_inputs(cut: Cut, reference: Score, *, quick: bool = False) -> Iterator[Point]:
+    """What the whole network answers to inputs that were sent themselves.
+
+    The range of inputs that are no pictures is that of the calibration inputs.
+    """
+    ranges = Ranges(cut, reference)
+    if cut.inputs.dtype == np.uint8:
+        for quality in QUALITIES[::4] if quick else QUALITIES:
+            for codec in (
+                Jpeg("picture as JPEG", quality, colour=True),
+                WebP("picture as WebP", quality, colour=True),
+            ):
+                codes = codec.encode_all(cut.inputs)
+                answers = cut.whole(codec.decode_all(codes))
+                yield ranges.point(codec, codes, cut.scorer.score(answers))
+        return
+    low, high = cut.input_range
+    for bits in INPUT_BITS:
+        scale = (high - low) / ((1 << bits) - 1)
+        steps = np.clip(np.rint((cut.inputs - low) / scale), 0, (1 << bits) - 1).astype(np.uint8)
+        coder = _InputBits(bits)
+        codes = coder.encode_all(steps)
+        found = coder.decode_all(codes)[:, : steps[0].size].reshape(steps.shape)
+        answers = cut.whole((low + found * scale).astype(np.float32))
+        yield ranges.point(coder, codes, cut.scorer.score(answers))
