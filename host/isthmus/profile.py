@@ -194,6 +194,7 @@ class Profile:
             raise BundleFormatError(
                 f"{path}.slice_rows", f"makes {profile.slices} slices", allowed=f"<= {MAX_SLICES}"
             )
+        _check_packets(profile, path)
         if profile.format != version:
             raise BundleFormatError(
                 f"{path}.format", f"is {version!r}", allowed=f"{profile.format!r} for these fields"
@@ -240,6 +241,10 @@ def _read_packets(read: FieldReader, tensor: TensorSpec) -> Packets:
         bytes=read.integer("bytes", 20, _MAX_PACKET_BYTES),
         unit=read.integer("unit", 1, max(1, tensor.row_elements)),
     )
+    if tensor.elements == 0:
+        raise BundleFormatError(
+            read.path, "are given for a tensor without elements", allowed="null"
+        )
     if tensor.row_elements % packets.unit:
         raise BundleFormatError(
             f"{read.path}.unit", f"is {packets.unit}", allowed=f"a divisor of {tensor.row_elements}"
@@ -251,3 +256,18 @@ def _read_packets(read: FieldReader, tensor: TensorSpec) -> Packets:
             allowed=f"<= {_MAX_UNITS}",
         )
     return packets
+
+
+def _check_packets(profile: Profile, path: str) -> None:
+    """That any unit fits a packet, whatever its data."""
+    if profile.packets is None:
+        return
+    from isthmus.codec.packets import smallest_packet  # the codec imports profiles
+
+    unit = profile.packets.unit
+    need = max(smallest_packet(rung.levels, rung.rate, unit) for rung in profile.rungs)
+    if profile.packets.bytes < need:
+        raise BundleFormatError(
+            f"{path}.packets.bytes", f"is {profile.packets.bytes}", allowed=f">= {need}",
+            remedy="a unit of the tensor must fit a packet: larger packets or smaller units",
+        )  # fmt: skip

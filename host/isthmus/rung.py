@@ -134,7 +134,9 @@ def rung_dict(rung: Rung, *, plain: bool) -> dict[str, Any]:
     return out
 
 
-def _nondecreasing(read: FieldReader, key: str, values: tuple[float, ...] | tuple[int, ...]) -> None:
+def _nondecreasing(
+    read: FieldReader, key: str, values: tuple[float, ...] | tuple[int, ...]
+) -> None:
     if any(b < a for a, b in itertools.pairwise(values)):
         raise BundleFormatError(f"{read.path}.{key}", "falls somewhere", allowed="nondecreasing")
 

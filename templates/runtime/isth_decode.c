@@ -8,27 +8,40 @@
 #include "isth_bins.h"
 #include "isth_codec.h"
 
+#define CHECK_ELEMENTS 32u /* channels between two looks at the length (chapter 6.3) */
+#define SLACK_BYTES 64u
+
 static uint32_t read_u16(const uint8_t *data) {
     return (uint32_t)data[0] | ((uint32_t)data[1] << 8);
 }
 
-/* Chapter 3: the fields in the order in which they are checked. */
-static isth_status parse_fields(const isth_profile *profile, const uint8_t *data, size_t size,
+/* The fields of a packet (chapter 3.2), after its first twelve bytes are known to be there. */
+static isth_status parse_packet(const isth_profile *profile, const uint8_t *data,
                                 isth_slice_info *info) {
+    uint32_t units = profile->rows * profile->row_elements / profile->packet_unit;
+    uint32_t first = read_u16(data + 5);
+    uint32_t count = data[7] + 1u;
+
+    if (info->rung >= profile->rung_count) {
+        return ISTH_E_RUNG;
+    }
+    if (first >= units || count > units - first) {
+        return ISTH_E_SLICE;
+    }
+    info->payload_bytes = ((data[1] & 0x1Fu) << 8) | (uint32_t)data[2];
+    info->sequence = (uint16_t)read_u16(data + 3);
+    info->first = first * profile->packet_unit;
+    info->elements = count * profile->packet_unit;
+    info->flat = (uint8_t)((data[0] >> 2) & 1u);
+    return info->payload_bytes > profile->packet_bytes - info->header_bytes ? ISTH_E_LENGTH
+                                                                            : ISTH_OK;
+}
+
+/* The fields of a slice, after its first twelve bytes are known to be there. */
+static isth_status parse_slice(const isth_profile *profile, const uint8_t *data, size_t size,
+                               isth_slice_info *info) {
     unsigned sliced = profile->slices > 1u ? 1u : 0u;
 
-    if (size < 1u) {
-        return ISTH_E_TRUNCATED;
-    }
-    if ((data[0] >> 4) != 1u) {
-        return ISTH_E_VERSION;
-    }
-    if ((data[0] & 0x0Eu) != 0u) {
-        return ISTH_E_FLAGS;
-    }
-    if (size < ISTH_HEADER_BYTES) {
-        return ISTH_E_TRUNCATED;
-    }
     if (data[4] != profile->digest[0] || data[5] != profile->digest[1]) {
         return ISTH_E_PROFILE;
     }
@@ -39,13 +52,48 @@ static isth_status parse_fields(const isth_profile *profile, const uint8_t *data
     if (size < info->header_bytes) {
         return ISTH_E_TRUNCATED;
     }
-    info->rung = (uint8_t)(data[1] >> 5);
     info->payload_bytes = ((uint32_t)(data[1] & 0x1Fu) << 16) | read_u16(data + 2);
     info->sequence = (uint16_t)read_u16(data + 6);
-    info->checksum = read_u16(data + 8) | (read_u16(data + 10) << 16);
     info->slice = sliced != 0u ? data[12] : 0u;
     info->slices = (uint16_t)(sliced != 0u ? data[13] + 1u : 1u);
-    return ISTH_OK;
+    if (info->rung >= profile->rung_count) {
+        return ISTH_E_RUNG;
+    }
+    if (info->slices != profile->slices || info->slice >= profile->slices) {
+        return ISTH_E_SLICE;
+    }
+    info->first = (uint32_t)info->slice * profile->slice_rows * profile->row_elements;
+    info->elements = isth_slice_elements(profile, info->slice);
+    return info->payload_bytes > profile->rungs[info->rung].payload_max ? ISTH_E_LENGTH : ISTH_OK;
+}
+
+/* Chapter 3: the fields in the order in which they are checked. */
+static isth_status parse_fields(const isth_profile *profile, const uint8_t *data, size_t size,
+                                isth_slice_info *info) {
+    unsigned packets = profile->packet_bytes != 0u ? 1u : 0u;
+
+    info->slice = 0u;
+    info->slices = 1u;
+    info->flat = 0u;
+    if (size < 1u) {
+        return ISTH_E_TRUNCATED;
+    }
+    if ((data[0] >> 4) != 1u) {
+        return ISTH_E_VERSION;
+    }
+    if ((data[0] & (packets != 0u ? 0x08u : 0x0Eu)) != 0u) {
+        return ISTH_E_FLAGS;
+    }
+    if (size < ISTH_HEADER_BYTES) {
+        return ISTH_E_TRUNCATED;
+    }
+    info->header_bytes = ISTH_HEADER_BYTES;
+    info->rung = (uint8_t)(data[1] >> 5);
+    info->checksum = read_u16(data + 8) | (read_u16(data + 10) << 16);
+    if (packets == 0u) {
+        return parse_slice(profile, data, size, info);
+    }
+    return (data[0] & 3u) != 2u ? ISTH_E_SLICE : parse_packet(profile, data, info);
 }
 
 isth_status isth_slice_parse(const isth_profile *profile, const uint8_t *data, size_t size,
@@ -55,15 +103,6 @@ isth_status isth_slice_parse(const isth_profile *profile, const uint8_t *data, s
 
     if (status != ISTH_OK) {
         return status;
-    }
-    if (info->rung >= profile->rung_count) {
-        return ISTH_E_RUNG;
-    }
-    if (info->slices != profile->slices || info->slice >= profile->slices) {
-        return ISTH_E_SLICE;
-    }
-    if (info->payload_bytes > profile->rungs[info->rung].payload_max) {
-        return ISTH_E_LENGTH;
     }
     if (size - info->header_bytes < info->payload_bytes) {
         return ISTH_E_TRUNCATED;
@@ -124,20 +163,169 @@ static isth_status check_flush(const isth_bin_reader *r) {
     return ISTH_OK;
 }
 
-isth_status isth_slice_decode(const isth_profile *profile, const isth_slice_info *info,
-                              const uint8_t *data, uint16_t *contexts, size_t context_count,
-                              uint8_t *levels) {
+/* A slice being decoded: the reader is the inner loops' own, the rest changes between runs. */
+typedef struct walk {
+    const isth_rung *rung;
+    uint16_t *contexts;
+    uint8_t *row; /* as the encoder's */
+    uint32_t row_elements;
+    uint32_t column;
+    uint32_t channel;
+    uint32_t allowed;
+    unsigned flat;
+} walk;
+
+static void turn_flat(walk *s) {
+    unsigned ahead = s->rung->classes - 1u;
+    unsigned i;
+
+    for (i = 0; i < s->rung->set_bins; i++) {
+        s->contexts[i] = (uint16_t)(ahead != 0u ? (ahead << 16) / (ahead + 1u) : 0x8000u);
+        ahead -= ahead != 0u ? 1u : 0u;
+    }
+    s->flat = 1u;
+}
+
+static void walk_start(walk *s, const isth_profile *profile, const isth_slice_info *info,
+                       uint16_t *workspace) {
     const isth_rung *rung = &profile->rungs[info->rung];
-    uint32_t count = isth_slice_elements(profile, info->slice);
-    unsigned last = rung->classes - 1u;
-    isth_bin_reader r;
+    const isth_choice *choice = rung->choice;
     uint32_t i;
 
-    if (context_count < rung->context_count) {
-        return ISTH_E_ARGUMENT;
-    }
+    s->rung = rung;
+    s->contexts = workspace;
+    s->row = (uint8_t *)(workspace + rung->context_count);
+    s->row_elements = profile->row_elements;
+    s->flat = 0u;
     for (i = 0; i < rung->context_count; i++) {
-        contexts[i] = rung->initial[i];
+        workspace[i] =
+            (uint16_t)(rung->states != NULL ? 256u * rung->states[i] + 128u : rung->initial[i]);
+    }
+    if (choice != NULL) {
+        uint32_t slack = profile->packet_bytes / 8u;
+
+        for (i = 0; i < choice->step + profile->row_elements; i++) {
+            s->row[i] = choice->class_bins[rung->levels];
+        }
+        slack = slack == 0u || slack > SLACK_BYTES ? SLACK_BYTES : slack;
+        s->allowed = slack << 8;
+        s->column = profile->row_elements != 0u ? info->first % profile->row_elements : 0u;
+        s->channel = s->column % choice->channels;
+    }
+    if (info->flat != 0u) {
+        turn_flat(s);
+    }
+}
+
+/* One context set for `count` levels. */
+static isth_status read_one_set(isth_bin_reader *reader, const walk *s, uint8_t *levels,
+                                size_t count) {
+    const isth_rung *rung = s->rung;
+    isth_bin_reader r = *reader;
+    unsigned last = rung->classes - 1u;
+    size_t i;
+
+    for (i = 0; i < count; i++) {
+        unsigned level = read_unary(&r, s->contexts, last);
+
+        if (rung->suffix_bits != 0u) {
+            level = (level << rung->suffix_bits) |
+                    read_suffix(&r, s->contexts + last, rung->suffix_bits, level);
+            if (level >= rung->levels) {
+                return ISTH_E_LEVEL;
+            }
+        }
+        levels[i] = (uint8_t)level;
+    }
+    *reader = r;
+    return ISTH_OK;
+}
+
+/* Successive channels of one position, each with the context set its neighbours choose. */
+static isth_status read_neighbours(isth_bin_reader *reader, const walk *s, uint8_t *levels,
+                                   size_t count) {
+    const isth_rung *rung = s->rung;
+    const isth_choice *choice = rung->choice;
+    const uint16_t *base = choice->channel_base + s->channel;
+    const unsigned class_count = choice->class_count;
+    const size_t step = choice->step;
+    const unsigned last = rung->classes - 1u;
+    isth_bin_reader r = *reader;
+    uint8_t *row = s->row + s->column;
+    size_t i;
+
+    for (i = 0; i < count; i++) {
+        uint16_t *set = s->contexts + base[i] + row[step] * class_count + row[0];
+        unsigned level = read_unary(&r, set, last);
+
+        if (rung->suffix_bits != 0u) {
+            level = (level << rung->suffix_bits) |
+                    read_suffix(&r, set + last, rung->suffix_bits, level);
+            if (level >= rung->levels) {
+                return ISTH_E_LEVEL;
+            }
+        }
+        row[step] = choice->class_bins[level];
+        row++;
+        levels[i] = (uint8_t)level;
+    }
+    *reader = r;
+    return ISTH_OK;
+}
+
+/* Goes on past a run, as the encoder does. */
+static void look(walk *s, uint32_t count, uint32_t length) {
+    const isth_choice *choice = s->rung->choice;
+
+    s->column += count;
+    s->channel += count;
+    s->allowed += count * choice->element_cost;
+    if (s->column == s->row_elements) {
+        s->column = 0u;
+    }
+    if (s->channel == choice->channels) {
+        s->channel = 0u;
+    } else if (s->channel % CHECK_ELEMENTS != 0u) {
+        return;
+    }
+    if (s->flat == 0u && length << 8 > s->allowed) {
+        turn_flat(s);
+    }
+}
+
+static isth_status read_runs(isth_bin_reader *r, walk *s, uint8_t *levels, uint32_t count) {
+    const isth_choice *choice = s->rung->choice;
+
+    while (count != 0u) {
+        uint32_t run = choice->channels - s->channel;
+        uint32_t look_at = CHECK_ELEMENTS - s->channel % CHECK_ELEMENTS;
+        isth_status status;
+
+        run = run < look_at ? run : look_at;
+        run = run < count ? run : count;
+        status =
+            s->flat != 0u ? read_one_set(r, s, levels, run) : read_neighbours(r, s, levels, run);
+        if (status != ISTH_OK) {
+            return status;
+        }
+        look(s, run, (uint32_t)(r->position - 4u));
+        levels += run;
+        count -= run;
+    }
+    return ISTH_OK;
+}
+
+isth_status isth_slice_decode(const isth_profile *profile, const isth_slice_info *info,
+                              const uint8_t *data, uint16_t *workspace, size_t words,
+                              uint8_t *levels) {
+    const isth_rung *rung = &profile->rungs[info->rung];
+    isth_status status;
+    isth_bin_reader r;
+    walk s;
+    unsigned i;
+
+    if (words < isth_workspace_words(profile, info->rung)) {
+        return ISTH_E_ARGUMENT;
     }
     r.code = 0u;
     r.range = ISTH_RANGE_START;
@@ -151,63 +339,62 @@ isth_status isth_slice_decode(const isth_profile *profile, const isth_slice_info
     if (r.code >= r.range) {
         return ISTH_E_PAYLOAD;
     }
-    if (rung->suffix_bits == 0u) {
-        for (i = 0; i < count; i++) {
-            levels[i] = (uint8_t)read_unary(&r, contexts, last);
-        }
-    } else {
-        for (i = 0; i < count; i++) {
-            unsigned class_ = read_unary(&r, contexts, last);
-            unsigned level = (class_ << rung->suffix_bits) |
-                             read_suffix(&r, contexts + last, rung->suffix_bits, class_);
+    walk_start(&s, profile, info, workspace);
+    status = rung->choice != NULL ? read_runs(&r, &s, levels, info->elements)
+                                  : read_one_set(&r, &s, levels, info->elements);
+    return status != ISTH_OK ? status : check_flush(&r);
+}
 
-            if (level >= rung->levels) {
-                return ISTH_E_LEVEL;
-            }
-            levels[i] = (uint8_t)level;
-        }
+/* Whether a slice belongs to the frame of `first`, and is number `expected` as it is `found`. */
+static isth_status check_order(const isth_slice_info *first, const isth_slice_info *info,
+                               uint32_t found, uint32_t expected) {
+    if (info->sequence != first->sequence || info->rung != first->rung) {
+        return ISTH_E_SEQUENCE;
     }
-    return check_flush(&r);
+    if (found != expected) {
+        return found > expected ? ISTH_E_MISSING_SLICE : ISTH_E_SLICE;
+    }
+    return ISTH_OK;
 }
 
 isth_status isth_decode_levels(const isth_profile *profile, const uint8_t *frame, size_t size,
-                               uint16_t *contexts, size_t context_count, uint8_t *levels,
+                               uint16_t *workspace, size_t words, uint8_t *levels,
                                size_t level_count, isth_slice_info *info) {
+    const uint32_t elements = profile->rows * profile->row_elements;
+    const int packets = profile->packet_bytes != 0u;
     isth_slice_info first = {0};
     size_t at = 0u;
-    size_t done = 0u;
-    unsigned slice;
+    uint32_t done = 0u;
+    uint32_t part = 0u;
 
-    for (slice = 0; slice < profile->slices; slice++) {
-        size_t count = isth_slice_elements(profile, slice);
+    /* packets are told apart by their first element, slices by their number: some are empty */
+    for (; packets ? done < elements : part < profile->slices; part++) {
         isth_status status;
 
-        if (slice > 0u && at == size) {
+        if (part > 0u && at == size) {
             return ISTH_E_MISSING_SLICE;
         }
         status = isth_slice_parse(profile, frame + at, size - at, info);
         if (status != ISTH_OK) {
             return status;
         }
-        if (slice == 0u) {
+        if (part == 0u) {
             first = *info;
         }
-        if (info->sequence != first.sequence || info->rung != first.rung) {
-            return ISTH_E_SEQUENCE;
+        status = packets ? check_order(&first, info, info->first, done)
+                         : check_order(&first, info, info->slice, part);
+        if (status != ISTH_OK) {
+            return status;
         }
-        if (info->slice != slice) {
-            return info->slice > slice ? ISTH_E_MISSING_SLICE : ISTH_E_SLICE;
-        }
-        if (level_count - done < count) {
+        if (level_count - done < info->elements) {
             return ISTH_E_BUFFER;
         }
-        status =
-            isth_slice_decode(profile, info, frame + at, contexts, context_count, levels + done);
+        status = isth_slice_decode(profile, info, frame + at, workspace, words, levels + done);
         if (status != ISTH_OK) {
             return status;
         }
         at += (size_t)info->header_bytes + info->payload_bytes;
-        done += count;
+        done += info->elements;
     }
     *info = first;
     return at == size ? ISTH_OK : ISTH_E_TRAILING;

@@ -1,14 +1,19 @@
 /*
- * Isthmus: the encoder (docs/BITSTREAM.md, chapters 4 to 7).
+ * Isthmus: the encoder of slices and packets (docs/BITSTREAM.md, chapters 3 and 5 to 8).
  *
  * A slice is written in one pass: header space, payload, then the header's numbers once the
  * length is known. A full buffer does not stop the pass: bytes are counted on, so the caller
  * learns the size needed, and no byte outside the buffer is touched.
  */
-#include "isth_bins.h"
-#include "isth_codec.h"
+#include "isth_encode_loops.h"
+#include "isth_quantise.h"
 
 enum { STATE_IDLE = 0, STATE_OPEN = 1 };
+enum { FLAG_SLICED = 1, FLAG_PACKET = 2, FLAG_FLAT = 4 };
+enum { CHUNK = 32 }; /* elements quantised at a time where there is no table of int8 */
+#define CHECK_ELEMENTS 32u /* channels between two looks at the length (chapter 6.3) */
+#define SLACK_BYTES 64u
+#define PACKET_UNITS_MAX 256u
 
 uint32_t isth_slice_elements(const isth_profile *profile, unsigned slice) {
     uint32_t first;
@@ -25,15 +30,72 @@ uint32_t isth_slice_elements(const isth_profile *profile, unsigned slice) {
     return rows * profile->row_elements;
 }
 
+size_t isth_workspace_words(const isth_profile *profile, unsigned rung) {
+    const isth_rung *r = &profile->rungs[rung];
+    size_t bytes = 0u;
+
+    if (r->choice != NULL) {
+        bytes = (size_t)r->choice->step + profile->row_elements;
+    }
+    if (profile->packet_bytes != 0u) {
+        bytes += profile->packet_unit;
+    }
+    return r->context_count + (bytes + 1u) / 2u;
+}
+
 static size_t header_bytes(const isth_profile *profile) {
     return profile->slices > 1u ? (size_t)ISTH_SLICED_HEADER_BYTES : (size_t)ISTH_HEADER_BYTES;
 }
 
-isth_status isth_encoder_begin(isth_encoder *e, const isth_profile *profile, unsigned rung,
-                               uint16_t sequence, unsigned slice, uint16_t *contexts,
-                               size_t context_count, uint8_t *out, size_t capacity) {
+/* The context set that makes all levels about equally likely, and no other. */
+static void turn_flat(isth_encoder *e) {
+    const isth_rung *rung = e->rung;
+    unsigned ahead = rung->classes - 1u;
     unsigned i;
 
+    for (i = 0; i < rung->set_bins; i++) {
+        e->contexts[i] = (uint16_t)(ahead != 0u ? (ahead << 16) / (ahead + 1u) : 0x8000u);
+        ahead -= ahead != 0u ? 1u : 0u;
+    }
+    e->flat = 1u;
+}
+
+/* Contexts, row and coder as a slice or packet begins; `first` is its first element. */
+static void restart(isth_encoder *e, uint32_t first, unsigned flat) {
+    const isth_rung *rung = e->rung;
+    uint32_t i;
+
+    e->low = 0u;
+    e->range = ISTH_RANGE_START;
+    e->flat = 0u;
+    for (i = 0; i < rung->context_count; i++) {
+        e->contexts[i] =
+            (uint16_t)(rung->states != NULL ? 256u * rung->states[i] + 128u : rung->initial[i]);
+    }
+#if ISTH_WITH_NEIGHBOUR
+    if (rung->choice != NULL) {
+        const isth_choice *choice = rung->choice;
+        uint32_t slack = e->profile->packet_bytes / 8u;
+
+        for (i = 0; i < choice->step + e->profile->row_elements; i++) {
+            e->row[i] = choice->class_bins[rung->levels];
+        }
+        slack = slack == 0u || slack > SLACK_BYTES ? SLACK_BYTES : slack;
+        e->allowed = slack << 8;
+        e->column = e->profile->row_elements != 0u ? first % e->profile->row_elements : 0u;
+        e->channel = e->column % choice->channels;
+    }
+#else
+    (void)first;
+#endif
+    if (flat != 0u) {
+        turn_flat(e);
+    }
+}
+
+isth_status isth_encoder_begin(isth_encoder *e, const isth_profile *profile, unsigned rung,
+                               uint16_t sequence, unsigned slice, uint16_t *workspace, size_t words,
+                               uint8_t *out, size_t capacity) {
     e->state = STATE_IDLE;
     if (rung >= profile->rung_count) {
         return ISTH_E_RUNG;
@@ -41,261 +103,105 @@ isth_status isth_encoder_begin(isth_encoder *e, const isth_profile *profile, uns
     if (slice >= profile->slices) {
         return ISTH_E_SLICE;
     }
-    if (context_count < profile->rungs[rung].context_count) {
+    if (words < isth_workspace_words(profile, rung)) {
         return ISTH_E_ARGUMENT;
     }
     e->profile = profile;
     e->rung = &profile->rungs[rung];
-    e->contexts = contexts;
-    for (i = 0; i < e->rung->context_count; i++) {
-        contexts[i] = e->rung->initial[i];
+    e->contexts = workspace;
+    e->row = (uint8_t *)(workspace + e->rung->context_count);
+    e->unit = e->row;
+    if (e->rung->choice != NULL) {
+        e->unit += e->rung->choice->step + profile->row_elements;
     }
     e->out = out;
     e->capacity = capacity;
+    e->start = 0u;
     e->position = header_bytes(profile);
-    e->low = 0u;
-    e->range = ISTH_RANGE_START;
     e->remaining = isth_slice_elements(profile, slice);
+    e->unit_fill = 0u;
+    e->first = 0u;
+    e->units = 0u;
     e->sequence = sequence;
     e->rung_index = (uint8_t)rung;
     e->slice = (uint16_t)slice;
+    e->flags = (uint8_t)(profile->packet_bytes != 0u ? (unsigned)FLAG_PACKET
+                         : profile->slices > 1u      ? (unsigned)FLAG_SLICED
+                                                     : 0u);
+    restart(e, 0u, 0u);
     e->state = STATE_OPEN;
     return ISTH_OK;
 }
 
-static inline isth_bin_writer writer_load(const isth_encoder *e) {
-    isth_bin_writer w;
-
-    w.low = e->low;
-    w.range = e->range;
-    w.rate = e->rung->rate;
-    w.out = e->out;
-    w.position = e->position;
-    w.capacity = e->capacity;
-    return w;
+/* Elements that one context set, or one run of channels, codes without a look at the length. */
+static inline void code_run(isth_encoder *e, const uint8_t *table, const uint8_t *values,
+                            size_t count) {
+#if ISTH_WITH_SUFFIX
+    if (e->rung->suffix_bits != 0u) {
+        isth_code_suffixed(e, table, values, count);
+        return;
+    }
+#endif
+#if ISTH_WITH_NEIGHBOUR
+    if (e->rung->choice != NULL && e->flat == 0u) {
+        isth_code_neighbours(e, table, values, count);
+        return;
+    }
+#endif
+    isth_code_one_set(e, table, values, count);
 }
 
-static inline void writer_store(isth_encoder *e, const isth_bin_writer *w, size_t count) {
-    e->low = w->low;
-    e->range = w->range;
-    e->position = w->position;
-    e->remaining -= (uint32_t)count;
+#if ISTH_WITH_NEIGHBOUR
+/* Goes on past a run; the rest of the slice is flat where the payload has become too long. */
+static void look(isth_encoder *e, uint32_t count, size_t header) {
+    const isth_choice *choice = e->rung->choice;
+    uint32_t length = (uint32_t)(e->position - e->start - header);
+
+    e->column += count;
+    e->channel += count;
+    e->allowed += count * choice->element_cost;
+    if (e->column == e->profile->row_elements) {
+        e->column = 0u;
+    }
+    if (e->channel == choice->channels) {
+        e->channel = 0u;
+    } else if (e->channel % CHECK_ELEMENTS != 0u) {
+        return;
+    }
+    if (e->flat == 0u && length << 8 > e->allowed) {
+        turn_flat(e);
+    }
 }
+#endif
 
-/* The bits below the unary class: a tree of contexts in class 0, one context a bit elsewhere. */
-static void write_suffix(isth_bin_writer *w, uint16_t *contexts, unsigned bits, unsigned class_,
-                         unsigned level) {
-    uint16_t *shared = contexts + ((1u << bits) - 1u);
-    unsigned node = 1u;
-    unsigned i;
+/* The levels of one slice or packet that come next, each below N. */
+static inline void code_values(isth_encoder *e, const uint8_t *table, const uint8_t *values,
+                               size_t count) {
+#if ISTH_WITH_NEIGHBOUR
+    const isth_choice *choice = e->rung->choice;
 
-    for (i = 0; i < bits; i++) {
-        unsigned bit = (level >> (bits - 1u - i)) & 1u;
-        uint16_t *context = class_ == 0u ? &contexts[node - 1u] : &shared[i];
+    if (choice != NULL) {
+        size_t header = header_bytes(e->profile);
 
-        if (bit != 0u) {
-            isth_write_one(w, context);
-        } else {
-            isth_write_zero(w, context);
+        while (count != 0u) {
+            size_t run = choice->channels - e->channel;
+            size_t look_at = CHECK_ELEMENTS - e->channel % CHECK_ELEMENTS;
+
+            run = run < look_at ? run : look_at;
+            run = run < count ? run : count;
+            code_run(e, table, values, run);
+            look(e, (uint32_t)run, header);
+            values += run;
+            count -= run;
         }
-        node = 2u * node + bit;
+        return;
     }
+#endif
+    code_run(e, table, values, count);
 }
 
-/* Truncated unary: `class_` ones, then a zero unless the class is the last. */
-static inline void write_unary(isth_bin_writer *w, uint16_t *contexts, unsigned class_,
-                               unsigned last) {
-    unsigned i;
-
-    for (i = 0; i < class_; i++) {
-        isth_write_one(w, contexts++);
-    }
-    if (class_ < last) {
-        isth_write_zero(w, contexts);
-    }
-}
-
-static void write_level(isth_bin_writer *w, const isth_rung *rung, uint16_t *contexts,
-                        unsigned level) {
-    unsigned last = rung->classes - 1u;
-    unsigned class_ = level >> rung->suffix_bits;
-
-    write_unary(w, contexts, class_, last);
-    if (rung->suffix_bits != 0u) {
-        write_suffix(w, contexts + last, rung->suffix_bits, class_, level);
-    }
-}
-
-static isth_status push_check(const isth_encoder *e, size_t count) {
-    return e->state == STATE_OPEN && count <= e->remaining ? ISTH_OK : ISTH_E_STATE;
-}
-
-/*
- * The inner loop of int8 tensors up to 16 levels. It is a function of its own so that no address of
- * the writer leaves it and all of it stays in registers, with the context of the first bin, which
- * every element uses.
- */
-static void push_unary_i8(isth_encoder *e, const uint8_t *table, const int8_t *values,
-                          size_t count) {
-    isth_bin_writer w = writer_load(e);
-    const uint8_t *centre = table + 128;
-    uint16_t *contexts = e->contexts;
-    const uint16_t *end = contexts + (e->rung->classes - 1u);
-    uint32_t first = contexts[0];
-    size_t left;
-
-    for (left = count; left != 0u; left--) {
-        unsigned class_ = centre[*values++];
-
-        if (class_ == 0u) {
-            first = isth_code_zero(&w, first);
-        } else {
-            uint16_t *context = contexts + 1;
-
-            first = isth_code_one(&w, first);
-            while (--class_ != 0u) {
-                isth_write_one(&w, context++);
-            }
-            if (context != end) {
-                isth_write_zero(&w, context);
-            }
-        }
-    }
-    contexts[0] = (uint16_t)first;
-    writer_store(e, &w, count);
-}
-
-isth_status isth_encoder_push_i8(isth_encoder *e, const int8_t *values, size_t count) {
-    isth_status status = push_check(e, count);
-    const uint8_t *table;
-    isth_bin_writer w;
-    size_t i;
-
-    if (status != ISTH_OK) {
-        return status;
-    }
-    table = e->rung->table_i8;
-    if (table == NULL) {
-        return ISTH_E_ARGUMENT;
-    }
-    if (e->rung->suffix_bits == 0u) {
-        push_unary_i8(e, table, values, count);
-        return ISTH_OK;
-    }
-    w = writer_load(e);
-    for (i = 0; i < count; i++) {
-        write_level(&w, e->rung, e->contexts, table[(uint8_t)values[i] ^ 0x80u]);
-    }
-    writer_store(e, &w, count);
-    return ISTH_OK;
-}
-
-/* Number of thresholds not above the value: binary search, thresholds do not fall. */
-static unsigned level_of_i16(const isth_rung *rung, int32_t value) {
-    unsigned low = 0u;
-    unsigned high = rung->levels - 1u;
-
-    while (low < high) {
-        unsigned middle = (low + high) / 2u;
-
-        if (rung->thresholds_i16[middle] <= value) {
-            low = middle + 1u;
-        } else {
-            high = middle;
-        }
-    }
-    return low;
-}
-
-isth_status isth_encoder_push_i16(isth_encoder *e, const int16_t *values, size_t count) {
-    isth_status status = push_check(e, count);
-    isth_bin_writer w;
-    size_t i;
-
-    if (status != ISTH_OK) {
-        return status;
-    }
-    if (e->rung->thresholds_i16 == NULL) {
-        return ISTH_E_ARGUMENT;
-    }
-    w = writer_load(e);
-    for (i = 0; i < count; i++) {
-        write_level(&w, e->rung, e->contexts, level_of_i16(e->rung, values[i]));
-    }
-    writer_store(e, &w, count);
-    return ISTH_OK;
-}
-
-/* The bits of a float32, byte by byte; an optimising compiler makes one load of it. */
-static uint32_t bits_of(const float *value) {
-    const uint8_t *from = (const uint8_t *)value;
-    uint32_t bits;
-    uint8_t *to = (uint8_t *)&bits;
-    unsigned i;
-
-    for (i = 0; i < sizeof bits; i++) {
-        to[i] = from[i];
-    }
-    return bits;
-}
-
-/* The same for float32, compared by its bits: flipped so that they sort as unsigned integers. */
-static unsigned level_of_f32(const isth_rung *rung, const float *value) {
-    unsigned low = 0u;
-    unsigned high = rung->levels - 1u;
-    uint32_t key = bits_of(value);
-
-    key ^= (key & 0x80000000u) != 0u ? 0xFFFFFFFFu : 0x80000000u;
-    while (low < high) {
-        unsigned middle = (low + high) / 2u;
-
-        if (rung->thresholds_f32[middle] <= key) {
-            low = middle + 1u;
-        } else {
-            high = middle;
-        }
-    }
-    return low;
-}
-
-isth_status isth_encoder_push_f32(isth_encoder *e, const float *values, size_t count) {
-    isth_status status = push_check(e, count);
-    isth_bin_writer w;
-    size_t i;
-
-    if (status != ISTH_OK) {
-        return status;
-    }
-    if (e->rung->thresholds_f32 == NULL) {
-        return ISTH_E_ARGUMENT;
-    }
-    w = writer_load(e);
-    for (i = 0; i < count; i++) {
-        write_level(&w, e->rung, e->contexts, level_of_f32(e->rung, &values[i]));
-    }
-    writer_store(e, &w, count);
-    return ISTH_OK;
-}
-
-isth_status isth_encoder_push_levels(isth_encoder *e, const uint8_t *values, size_t count) {
-    isth_status status = push_check(e, count);
-    isth_bin_writer w;
-    size_t i;
-
-    if (status != ISTH_OK) {
-        return status;
-    }
-    for (i = 0; i < count; i++) {
-        if (values[i] >= e->rung->levels) {
-            return ISTH_E_LEVEL;
-        }
-    }
-    w = writer_load(e);
-    for (i = 0; i < count; i++) {
-        write_level(&w, e->rung, e->contexts, values[i]);
-    }
-    writer_store(e, &w, count);
-    return ISTH_OK;
+static void code_levels(isth_encoder *e, const uint8_t *levels, size_t count) {
+    code_values(e, NULL, levels, count);
 }
 
 /*
@@ -315,13 +221,12 @@ static void flush(isth_bin_writer *w) {
     isth_shift_byte(w);
 }
 
-static void write_header(const isth_encoder *e, size_t payload) {
+static void write_header(const isth_encoder *e, uint8_t *out, size_t payload) {
     const isth_profile *profile = e->profile;
     size_t header = header_bytes(profile);
-    uint8_t *out = e->out;
     uint32_t crc = profile->digest_crc;
 
-    out[0] = (uint8_t)(0x10u | (profile->slices > 1u ? 1u : 0u));
+    out[0] = (uint8_t)(0x10u | e->flags);
     out[1] = (uint8_t)(((unsigned)e->rung_index << 5) | ((uint32_t)payload >> 16));
     out[2] = (uint8_t)(payload & 0xFFu);
     out[3] = (uint8_t)((payload >> 8) & 0xFFu);
@@ -329,6 +234,16 @@ static void write_header(const isth_encoder *e, size_t payload) {
     out[5] = profile->digest[1];
     out[6] = (uint8_t)(e->sequence & 0xFFu);
     out[7] = (uint8_t)(e->sequence >> 8);
+#if ISTH_WITH_PACKETS
+    if ((e->flags & FLAG_PACKET) != 0u) {
+        out[1] = (uint8_t)(((unsigned)e->rung_index << 5) | ((uint32_t)payload >> 8));
+        out[3] = out[6];
+        out[4] = out[7];
+        out[5] = (uint8_t)(e->first & 0xFFu);
+        out[6] = (uint8_t)(e->first >> 8);
+        out[7] = (uint8_t)(e->units - 1u);
+    }
+#endif
     if (profile->slices > 1u) {
         out[12] = (uint8_t)e->slice;
         out[13] = (uint8_t)(profile->slices - 1u);
@@ -341,108 +256,179 @@ static void write_header(const isth_encoder *e, size_t payload) {
     out[11] = (uint8_t)(crc >> 24);
 }
 
-isth_status isth_encoder_finish(isth_encoder *e, size_t *length) {
-    size_t header;
-    isth_bin_writer w;
+/* Ends the slice or packet that begins at e->start. Past the capacity bytes are counted only. */
+static void close_slice(isth_encoder *e) {
+    size_t payload = e->start + header_bytes(e->profile);
+    isth_bin_writer w = isth_writer_load(e);
 
+    flush(&w);
+    if (w.position <= w.capacity) {
+        while (w.position > payload && w.out[w.position - 1u] == 0u) {
+            w.position--;
+        }
+        write_header(e, e->out + e->start, w.position - payload);
+    }
+    isth_writer_store(e, &w);
+}
+
+#if ISTH_WITH_PACKETS
+static void open_packet(isth_encoder *e, unsigned flat) {
+    e->position = e->start + ISTH_HEADER_BYTES;
+    e->units = 0u;
+    e->flags = (uint8_t)((unsigned)FLAG_PACKET | (flat != 0u ? (unsigned)FLAG_FLAT : 0u));
+    restart(e, e->first * e->profile->packet_unit, flat);
+}
+
+/* Takes back a carry into the byte before `position`, which held `byte` before. */
+static void take_back(isth_encoder *e, size_t position, uint8_t byte) {
+    if (position > e->capacity || e->out[position - 1u] == byte) {
+        return;
+    }
+    do {
+        position--;
+        e->out[position] = (uint8_t)(e->out[position] - 1u);
+    } while (e->out[position] == 0xFFu);
+}
+
+/*
+ * Codes the unit in e->unit; where the packet becomes too long the unit is undone and begins the
+ * next. A unit that does not fit a packet of its own is coded flat, which does (the profile's
+ * packets are large enough for that).
+ */
+static void code_unit(isth_encoder *e) {
+    const isth_profile *profile = e->profile;
+    size_t position = e->position;
+    uint32_t low = e->low;
+    uint32_t range = e->range;
+    uint8_t byte = position <= e->capacity ? e->out[position - 1u] : 0u;
+
+    if (e->units < PACKET_UNITS_MAX) {
+        code_levels(e, e->unit, profile->packet_unit);
+        if (e->position - e->start + 1u <= profile->packet_bytes) {
+            e->units++;
+            return;
+        }
+    }
+    if (e->units != 0u) {
+        take_back(e, position, byte);
+        e->position = position;
+        e->low = low;
+        e->range = range;
+        close_slice(e);
+        e->first += e->units;
+        e->start = e->position;
+        open_packet(e, 0u);
+        code_levels(e, e->unit, profile->packet_unit);
+    }
+    if (e->position - e->start + 1u > profile->packet_bytes) {
+        open_packet(e, 1u);
+        code_levels(e, e->unit, profile->packet_unit);
+    }
+    e->units = 1u;
+}
+
+static void push_units(isth_encoder *e, isth_kind kind, const void *values, size_t count) {
+    size_t done = 0u;
+
+    while (done < count) {
+        size_t part = e->profile->packet_unit - e->unit_fill;
+
+        part = part < count - done ? part : count - done;
+        isth_quantise(e->rung, kind, values, done, part, e->unit + e->unit_fill);
+        e->unit_fill += (uint32_t)part;
+        done += part;
+        if (e->unit_fill == e->profile->packet_unit) {
+            code_unit(e);
+            e->unit_fill = 0u;
+        }
+    }
+}
+
+size_t isth_encoder_ready(const isth_encoder *e) {
+    return e->start;
+}
+
+size_t isth_packet_length(const uint8_t *data) {
+    return (size_t)ISTH_HEADER_BYTES + (((size_t)data[1] & 0x1Fu) << 8) + data[2];
+}
+#endif
+
+static void push_chunks(isth_encoder *e, isth_kind kind, const void *values, size_t count) {
+    uint8_t levels[CHUNK];
+    size_t done = 0u;
+
+    while (done < count) {
+        size_t part = count - done < CHUNK ? count - done : CHUNK;
+
+        isth_quantise(e->rung, kind, values, done, part, levels);
+        code_levels(e, levels, part);
+        done += part;
+    }
+}
+
+static isth_status push_check(const isth_encoder *e, isth_kind kind, size_t count) {
+    if (e->state != STATE_OPEN || count > e->remaining) {
+        return ISTH_E_STATE;
+    }
+    return isth_quantisable(e->rung, kind) ? ISTH_OK : ISTH_E_ARGUMENT;
+}
+
+static isth_status push(isth_encoder *e, isth_kind kind, const void *values, size_t count) {
+    isth_status status = push_check(e, kind, count);
+
+    if (status != ISTH_OK) {
+        return status;
+    }
+    e->remaining -= (uint32_t)count;
+#if ISTH_WITH_PACKETS
+    if (e->profile->packet_bytes != 0u) {
+        push_units(e, kind, values, count);
+        return ISTH_OK;
+    }
+#endif
+    push_chunks(e, kind, values, count);
+    return ISTH_OK;
+}
+
+isth_status isth_encoder_push_i8(isth_encoder *e, const int8_t *values, size_t count) {
+    isth_status status = push_check(e, ISTH_I8, count);
+
+    if (status != ISTH_OK || e->profile->packet_bytes != 0u) {
+        return status != ISTH_OK ? status : push(e, ISTH_I8, values, count);
+    }
+    e->remaining -= (uint32_t)count;
+    code_values(e, e->rung->table_i8, (const uint8_t *)values, count);
+    return ISTH_OK;
+}
+
+isth_status isth_encoder_push_i16(isth_encoder *e, const int16_t *values, size_t count) {
+    return push(e, ISTH_I16, values, count);
+}
+
+isth_status isth_encoder_push_f32(isth_encoder *e, const float *values, size_t count) {
+    return push(e, ISTH_F32, values, count);
+}
+
+isth_status isth_encoder_push_levels(isth_encoder *e, const uint8_t *values, size_t count) {
+    isth_status status = push_check(e, ISTH_LEVELS, count);
+    size_t i;
+
+    for (i = 0; status == ISTH_OK && i < count; i++) {
+        if (values[i] >= e->rung->levels) {
+            status = ISTH_E_LEVEL;
+        }
+    }
+    return status != ISTH_OK ? status : push(e, ISTH_LEVELS, values, count);
+}
+
+isth_status isth_encoder_finish(isth_encoder *e, size_t *length) {
     *length = 0u;
     if (e->state != STATE_OPEN || e->remaining != 0u) {
         return ISTH_E_STATE;
     }
     e->state = STATE_IDLE;
-    w = writer_load(e);
-    flush(&w);
-    if (w.position > w.capacity) {
-        *length = w.position;
-        return ISTH_E_BUFFER;
-    }
-    header = header_bytes(e->profile);
-    while (w.position > header && w.out[w.position - 1u] == 0u) {
-        w.position--;
-    }
-    write_header(e, w.position - header);
-    *length = w.position;
-    return ISTH_OK;
-}
-
-/* The element types a whole tensor may come in, so that one loop over the slices serves all. */
-typedef enum source_kind { SOURCE_I8, SOURCE_I16, SOURCE_F32, SOURCE_LEVELS } source_kind;
-
-static isth_status push_source(isth_encoder *e, source_kind kind, const void *tensor, size_t first,
-                               size_t count) {
-    switch (kind) {
-    case SOURCE_I8:
-        return isth_encoder_push_i8(e, (const int8_t *)tensor + first, count);
-    case SOURCE_I16:
-        return isth_encoder_push_i16(e, (const int16_t *)tensor + first, count);
-    case SOURCE_F32:
-        return isth_encoder_push_f32(e, (const float *)tensor + first, count);
-    case SOURCE_LEVELS:
-    default:
-        return isth_encoder_push_levels(e, (const uint8_t *)tensor + first, count);
-    }
-}
-
-static isth_status encode_frame(isth_encoder *e, const isth_profile *profile, unsigned rung,
-                                uint16_t sequence, source_kind kind, const void *tensor,
-                                uint16_t *contexts, size_t context_count, uint8_t *out,
-                                size_t capacity, size_t *length) {
-    isth_status result = ISTH_OK;
-    size_t first = 0u;
-    size_t total = 0u;
-    unsigned slice;
-
-    *length = 0u;
-    for (slice = 0; slice < profile->slices; slice++) {
-        size_t used = total < capacity ? total : capacity;
-        size_t count = isth_slice_elements(profile, slice);
-        size_t slice_length = 0u;
-        isth_status status = isth_encoder_begin(e, profile, rung, sequence, slice, contexts,
-                                                context_count, out + used, capacity - used);
-
-        if (status == ISTH_OK) {
-            status = push_source(e, kind, tensor, first, count);
-        }
-        if (status == ISTH_OK) {
-            status = isth_encoder_finish(e, &slice_length);
-        }
-        if (status == ISTH_E_BUFFER) {
-            result = status;
-        } else if (status != ISTH_OK) {
-            return status;
-        }
-        first += count;
-        total += slice_length;
-    }
-    *length = total;
-    return result;
-}
-
-isth_status isth_encode_i8(isth_encoder *e, const isth_profile *profile, unsigned rung,
-                           uint16_t sequence, const int8_t *tensor, uint16_t *contexts,
-                           size_t context_count, uint8_t *out, size_t capacity, size_t *length) {
-    return encode_frame(e, profile, rung, sequence, SOURCE_I8, tensor, contexts, context_count, out,
-                        capacity, length);
-}
-
-isth_status isth_encode_i16(isth_encoder *e, const isth_profile *profile, unsigned rung,
-                            uint16_t sequence, const int16_t *tensor, uint16_t *contexts,
-                            size_t context_count, uint8_t *out, size_t capacity, size_t *length) {
-    return encode_frame(e, profile, rung, sequence, SOURCE_I16, tensor, contexts, context_count,
-                        out, capacity, length);
-}
-
-isth_status isth_encode_f32(isth_encoder *e, const isth_profile *profile, unsigned rung,
-                            uint16_t sequence, const float *tensor, uint16_t *contexts,
-                            size_t context_count, uint8_t *out, size_t capacity, size_t *length) {
-    return encode_frame(e, profile, rung, sequence, SOURCE_F32, tensor, contexts, context_count,
-                        out, capacity, length);
-}
-
-isth_status isth_encode_levels(isth_encoder *e, const isth_profile *profile, unsigned rung,
-                               uint16_t sequence, const uint8_t *levels, uint16_t *contexts,
-                               size_t context_count, uint8_t *out, size_t capacity,
-                               size_t *length) {
-    return encode_frame(e, profile, rung, sequence, SOURCE_LEVELS, levels, contexts, context_count,
-                        out, capacity, length);
+    close_slice(e);
+    e->start = e->position;
+    *length = e->position;
+    return e->position > e->capacity ? ISTH_E_BUFFER : ISTH_OK;
 }

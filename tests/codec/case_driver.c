@@ -5,9 +5,11 @@
  *     case_driver < cases > answers
  *
  * Numbers are 32 bits, little-endian. A case begins with its kind:
- *     1 profile   rows, row elements, slice rows, slices, digest[2] as one number, digest CRC,
- * rungs; a rung: levels, classes, suffix bits, rate, contexts, payload_max, then initial, and with
- * a leading 0 or 1: table, f32 thresholds, i16 thresholds 2 encode    type (0 i8, 1 i16, 2 f32, 3
+ *     1 profile   rows, row elements, slice rows, packet unit, packet bytes, slices, digest[2] as
+ * one number, digest CRC, rungs; a rung: levels, classes, suffix bits, rate, bins of a set,
+ * contexts, size ratio, payload_max, 0 and initial or 1 and channels, step, classes, element cost,
+ * channel bases, class bins, states; and with a leading 0 or 1: table, f32 thresholds, i16
+ * thresholds 2 encode    type (0 i8, 1 i16, 2 f32, 3
  * levels), rung, sequence, capacity, piece (0: one call), bytes, tensor          -> status, length,
  * bytes out (0 unless status 0) 3 decode    bytes, frame                  -> status, elements,
  * levels (0 unless status 0)
@@ -18,8 +20,6 @@
 #include <string.h>
 
 #include "isth_codec.h"
-
-#define MAX_CONTEXTS 34u
 
 static void fail(const char *what) {
     fprintf(stderr, "case_driver: %s\n", what);
@@ -61,6 +61,32 @@ static uint8_t *get_bytes(size_t size) {
     return data;
 }
 
+static isth_choice *read_choice(unsigned levels) {
+    isth_choice *choice = block(sizeof *choice);
+    uint16_t *base;
+    uint32_t i;
+
+    choice->channels = get();
+    choice->step = get();
+    choice->class_count = (uint16_t)get();
+    choice->element_cost = (uint16_t)get();
+    base = block(choice->channels * sizeof *base);
+    for (i = 0; i < choice->channels; i++) {
+        base[i] = (uint16_t)get();
+    }
+    choice->channel_base = base;
+    choice->class_bins = get_bytes(levels + 1u);
+    return choice;
+}
+
+static void free_choice(const isth_choice *choice) {
+    if (choice != NULL) {
+        free((void *)(uintptr_t)choice->channel_base);
+        free((void *)(uintptr_t)choice->class_bins);
+        free((void *)(uintptr_t)choice);
+    }
+}
+
 static void read_rung(isth_rung *rung) {
     uint16_t *initial;
     uint32_t *keys;
@@ -72,13 +98,20 @@ static void read_rung(isth_rung *rung) {
     rung->classes = (uint8_t)get();
     rung->suffix_bits = (uint8_t)get();
     rung->rate = (uint8_t)get();
-    rung->context_count = (uint8_t)get();
+    rung->set_bins = (uint8_t)get();
+    rung->context_count = (uint16_t)get();
+    rung->size_ratio = (uint16_t)get();
     rung->payload_max = get();
-    initial = block(rung->context_count * sizeof *initial);
-    for (i = 0; i < rung->context_count; i++) {
-        initial[i] = (uint16_t)get();
+    if (get() != 0u) {
+        rung->choice = read_choice(rung->levels);
+        rung->states = get_bytes(rung->context_count);
+    } else {
+        initial = block(rung->context_count * sizeof *initial);
+        for (i = 0; i < rung->context_count; i++) {
+            initial[i] = (uint16_t)get();
+        }
+        rung->initial = initial;
     }
-    rung->initial = initial;
     if (get() != 0u) {
         rung->table_i8 = get_bytes(256u);
     }
@@ -103,6 +136,8 @@ static void free_profile(isth_profile *profile, isth_rung *rungs) {
 
     for (i = 0; i < profile->rung_count; i++) {
         free((void *)(uintptr_t)rungs[i].initial);
+        free((void *)(uintptr_t)rungs[i].states);
+        free_choice(rungs[i].choice);
         free((void *)(uintptr_t)rungs[i].table_i8);
         free((void *)(uintptr_t)rungs[i].thresholds_f32);
         free((void *)(uintptr_t)rungs[i].thresholds_i16);
@@ -118,6 +153,8 @@ static isth_rung *read_profile(isth_profile *profile) {
     profile->rows = get();
     profile->row_elements = get();
     profile->slice_rows = get();
+    profile->packet_unit = get();
+    profile->packet_bytes = (uint16_t)get();
     profile->slices = (uint16_t)get();
     prefix = get();
     profile->digest[0] = (uint8_t)(prefix & 0xFFu);
@@ -177,7 +214,7 @@ static void run_encode(const isth_profile *profile) {
     size_t bytes = get();
     uint8_t *tensor = get_bytes(bytes);
     uint8_t *out = block(capacity);
-    size_t count = rung < profile->rung_count ? profile->rungs[rung].context_count : MAX_CONTEXTS;
+    size_t count = rung < profile->rung_count ? isth_workspace_words(profile, rung) : 0u;
     uint16_t *contexts = block(count * sizeof *contexts);
     size_t length = 0u;
     isth_encoder encoder;
@@ -212,15 +249,29 @@ static void run_encode(const isth_profile *profile) {
     free(tensor);
 }
 
+/* Words for whatever rung a frame names. */
+static size_t most_words(const isth_profile *profile) {
+    size_t most = 0u;
+    unsigned i;
+
+    for (i = 0; i < profile->rung_count; i++) {
+        size_t words = isth_workspace_words(profile, i);
+
+        most = words > most ? words : most;
+    }
+    return most;
+}
+
 static void run_decode(const isth_profile *profile) {
     size_t bytes = get();
     uint8_t *frame = get_bytes(bytes);
     size_t elements = (size_t)profile->rows * profile->row_elements;
     uint8_t *levels = block(elements);
-    uint16_t *contexts = block(MAX_CONTEXTS * sizeof *contexts);
+    size_t count = most_words(profile);
+    uint16_t *contexts = block(count * sizeof *contexts);
     isth_slice_info info;
     isth_status status =
-        isth_decode_levels(profile, frame, bytes, contexts, MAX_CONTEXTS, levels, elements, &info);
+        isth_decode_levels(profile, frame, bytes, contexts, count, levels, elements, &info);
 
     put((uint32_t)status);
     put(status == ISTH_OK ? (uint32_t)elements : 0u);

@@ -14,7 +14,6 @@ import numpy.typing as npt
 import pytest
 from independent_codec import IndependentCodec
 
-from isthmus.binarisation import binarisation
 from isthmus.decoder import ReferenceCodec
 from isthmus.errors import frame_error
 from isthmus.native import NativeCodec
@@ -104,14 +103,16 @@ def encode_into(
     """(status, length, buffer) of one C call with a buffer of ``capacity`` bytes, fenced."""
     kinds = {"uint8": "levels", "int8": "i8", "int16": "i16", "float32": "f32"}
     ffi, lib = load_library()
-    contexts = max(binarisation(one.levels).context_count for one in codec.profile.rungs)
+    words = max(
+        lib.isth_workspace_words(codec._profile, index) for index in range(len(codec.profile.rungs))
+    )
     out = ffi.new("uint8_t[]", capacity + 8)
     ffi.memmove(out + capacity, b"\xa5" * 8, 8)
     length = ffi.new("size_t *")
     source = np.ascontiguousarray(tensor)
     status = getattr(lib, f"isth_encode_{kinds[str(tensor.dtype)]}")(
         ffi.new("isth_encoder *"), codec._profile, rung, sequence & 0xFFFF, codec._pointer(source),
-        ffi.new("uint16_t[]", contexts), contexts, out, capacity, length,
+        ffi.new("uint16_t[]", words), words, out, capacity, length,
     )  # fmt: skip
     assert bytes(ffi.buffer(out + capacity, 8)) == b"\xa5" * 8, "written past the buffer's end"
     return int(status), int(length[0]), bytes(ffi.buffer(out, capacity))

@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from isthmus.binarisation import binarisation
 from isthmus.codec import decode_frame, encode_frame
-from isthmus.codec.reference import encode_levels
+from isthmus.codec.reference import encode_levels, frame_bytes_max
 from isthmus.errors import FrameError
-from isthmus.profile import Profile
+from isthmus.profile import Profile, Rung
 
 _TYPES = {"int8": 0, "int16": 1, "float32": 2, "uint8": 3}
 
@@ -35,7 +35,9 @@ class CaseFile:
         """The profile of the cases that follow."""
         tensor = profile.tensor
         self.cases += b"\1" + words(
-            tensor.rows, tensor.row_elements, profile.slice_rows, profile.slices,
+            tensor.rows, tensor.row_elements, profile.slice_rows,
+            0 if profile.packets is None else profile.packets.unit,
+            0 if profile.packets is None else profile.packets.bytes, profile.slices,
             int.from_bytes(profile.digest[:2], "little"), zlib.crc32(profile.digest) ^ 0xFFFFFFFF,
             len(profile.rungs),
         )  # fmt: skip
@@ -43,12 +45,30 @@ class CaseFile:
             form = binarisation(rung.levels)
             self.cases += words(
                 rung.levels, form.classes, form.suffix_bits, rung.rate, form.context_count,
-                rung.payload_max, *rung.initial,
+                rung.context_count, rung.size_ratio, rung.payload_max,
             )  # fmt: skip
+            self.cases += self._start(rung)
             self.cases += words(int(rung.table_i8 is not None)) + (rung.table_i8 or b"")
             self.cases += words(1, *rung.thresholds_f32)
             steps = rung.thresholds_i16
             self.cases += words(int(steps is not None), *(steps or ()))
+
+    @staticmethod
+    def _start(rung: Rung) -> bytes:
+        """The contexts' starts, and in scheme "neighbour" what chooses among them."""
+        choice = rung.contexts
+        if choice is None:
+            return words(0, *rung.initial)
+        form = binarisation(rung.levels)
+        of_cluster = choice.class_count**2 * form.context_count
+        # bits of equally long codes, times 32: the smallest c with 2 ** c >= H ** 32
+        cost = next(c for c in range(129) if 2**c >= form.classes**32) + 32 * form.suffix_bits
+        return (
+            words(1, len(choice.clusters), choice.step, choice.class_count, cost)
+            + words(*(cluster * of_cluster for cluster in choice.clusters))
+            + bytes(number * form.context_count for number in choice.classes)
+            + bytes(value >> 8 for value in rung.initial)
+        )
 
     def encode(
         self, profile: Profile, rung: int, sequence: int, tensor: npt.NDArray[Any], piece: int = 0
@@ -58,8 +78,7 @@ class CaseFile:
             frame = encode_levels(profile, rung, sequence, tensor)
         else:
             frame = encode_frame(profile, rung, sequence, tensor)
-        header = 14 if profile.slices > 1 else 12
-        capacity = profile.slices * (header + profile.rungs[rung].payload_max)
+        capacity = frame_bytes_max(profile, profile.rungs[rung])
         self._encode(rung, sequence, tensor, capacity, piece)
         self.answers += words(0, len(frame), len(frame)) + frame
         return frame

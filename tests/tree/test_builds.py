@@ -97,7 +97,7 @@ int main(void) {
         tensor[i] = (isth_element)(i % 5u == 0u ? 100 : -128);
     }
     if (isth_encode_tensor(&memory, 0, 7, tensor, frame, sizeof frame, &length) != ISTH_OK ||
-        isth_decode_levels(&isth_tables, frame, length, memory.contexts, ISTH_CONTEXTS, levels,
+        isth_decode_levels(&isth_tables, frame, length, memory.workspace, ISTH_WORKSPACE_WORDS, levels,
                            sizeof levels, &info) != ISTH_OK || info.sequence != 7) {
         return 1;
     }
@@ -305,8 +305,8 @@ def test_objects_hold_no_state_and_need_no_library(
 _ASSERT = """
 #include "isth.h"
 /* the figure of docs/firmware.md on 32 bits, twice it on 64 */
-typedef char memory_is_small[sizeof(isth_encoder_memory) <= 15u * sizeof(void *) ? 1 : -1];
-typedef char contexts_are_few[ISTH_CONTEXTS <= 7u ? 1 : -1];
+typedef char memory_is_small[sizeof(isth_encoder_memory) <= 24u * sizeof(void *) ? 1 : -1];
+typedef char contexts_are_few[ISTH_WORKSPACE_WORDS <= 7u ? 1 : -1];
 """
 
 

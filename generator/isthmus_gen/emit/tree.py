@@ -12,14 +12,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from isthmus import __version__
-from isthmus.binarisation import binarisation
+from isthmus.binarisation import MAX_CLASSES, binarisation
 from isthmus.codec.frame import HEADER_BYTES, SLICED_HEADER_BYTES
-from isthmus.profile import Profile, Rung
+from isthmus.codec.reference import frame_bytes_max
+from isthmus.codec.walk import choice_tables
+from isthmus.profile import Contexts, Profile, Rung
 from isthmus_gen.emit.environment import banner_block
 from isthmus_gen.front.render import c_comment
 from isthmus_gen.resources import runtime_root, template_root
 
-__all__ = ["RUNTIME_FILES", "TreeInput", "frame_bytes_max", "make_banner", "render_tree"]
+__all__ = ["RUNTIME_FILES", "TreeInput", "make_banner", "render_tree", "workspace_words"]
 
 RUNTIME_FILES = (
     "isth_bins.h",
@@ -27,16 +29,21 @@ RUNTIME_FILES = (
     "isth_crc32.c",
     "isth_decode.c",
     "isth_encode.c",
+    "isth_encode_loops.h",
+    "isth_frame.c",
+    "isth_quantise.c",
+    "isth_quantise.h",
     "isth_status.h",
 )
 """The runtime's files. The decoder serves loopback tests; unused, the linker leaves it out."""
 
-_ABI = 1
+_ABI = 2
 _TYPES = {
     "int8": ("int8_t", "i8", 1),
     "int16": ("int16_t", "i16", 2),
     "float32": ("float", "f32", 4),
 }
+_KINDS = {"int8": "ISTH_I8", "int16": "ISTH_I16", "float32": "ISTH_F32"}
 _GLUE = (
     "CMakeLists.txt",
     "isthmus.mk",
@@ -83,14 +90,11 @@ def make_banner(profile: Profile, target: str) -> str:
 
 
 def slice_bytes_max(profile: Profile) -> int:
-    """Bytes that no slice of any rung exceeds, header included."""
+    """Bytes that no slice or packet of any rung exceeds, header included."""
+    if profile.packets is not None:
+        return profile.packets.bytes
     header = SLICED_HEADER_BYTES if profile.slices > 1 else HEADER_BYTES
     return header + max(rung.payload_max for rung in profile.rungs)
-
-
-def frame_bytes_max(profile: Profile) -> int:
-    """Bytes that no frame of any rung exceeds."""
-    return profile.slices * slice_bytes_max(profile)
 
 
 def render_tree(given: TreeInput, environment: Any) -> dict[str, bytes]:
@@ -102,7 +106,11 @@ def render_tree(given: TreeInput, environment: Any) -> dict[str, bytes]:
         source = template_root() / "tree" / "examples" / "frames" / name
         files[f"examples/frames/{name}"] = source.read_bytes()
     values = _values(given)
-    for name, out in (("isth.h", "src/isth.h"), ("isth_tables.c", "src/isth_tables.c")):
+    for name, out in (
+        ("isth.h", "src/isth.h"),
+        ("isth_config.h", "src/isth_config.h"),
+        ("isth_tables.c", "src/isth_tables.c"),
+    ):
         files[out] = _render(environment, name, values)
     sources = sorted(name[4:] for name in files if name.startswith("src/") and name.endswith(".c"))
     for name in _GLUE:
@@ -124,7 +132,7 @@ def _values(given: TreeInput) -> dict[str, Any]:
         "banner": banner_block(banner, " * "),
         "banner_hash": banner_block(banner, "# "),
         "call": call,
-        "contexts": max(binarisation(rung.levels).context_count for rung in profile.rungs),
+        "contexts": max(rung.context_count for rung in profile.rungs),
         "ctype": ctype,
         "digest": profile.digest.hex(),
         "digest_crc": zlib.crc32(profile.digest) ^ 0xFFFFFFFF,
@@ -134,7 +142,10 @@ def _values(given: TreeInput) -> dict[str, Any]:
         "elements": profile.tensor.elements,
         "frame_bytes_max": frame_bytes_max(profile),
         "has_front": given.has_front,
+        "kind": _KINDS[profile.tensor.dtype],
         "package": given.package,
+        "packet_bytes": 0 if profile.packets is None else profile.packets.bytes,
+        "packet_unit": 1 if profile.packets is None else profile.packets.unit,
         "prepared": _prepared(profile),
         "row_elements": profile.tensor.row_elements,
         "rows": profile.tensor.rows,
@@ -146,13 +157,38 @@ def _values(given: TreeInput) -> dict[str, Any]:
         "stream_rows": given.stream_rows,
         "tensor_name": c_comment(profile.tensor.name)[:60],
         "version": __version__,
+        "with_neighbour": int(profile.scheme == "neighbour"),
+        "with_packets": int(profile.packets is not None),
+        "with_suffix": int(any(rung.levels > MAX_CLASSES for rung in profile.rungs)),
+        "workspace_words": max(workspace_words(profile, rung) for rung in profile.rungs),
     }
+
+
+def workspace_words(profile: Profile, rung: Rung) -> int:
+    """Words of 16 bits that the coder of this rung works in, as isth_workspace_words counts."""
+    row = 0
+    if rung.contexts is not None:
+        row = rung.contexts.step + profile.tensor.row_elements
+    unit = 0 if profile.packets is None else profile.packets.unit
+    return rung.context_count + (row + unit + 1) // 2
 
 
 def _prepared(profile: Profile) -> str:
     """What the network is given for a raw value ``x``, as it stands in the profile; "" unknown."""
     fields = profile.extra.get("input", {}).get("preprocessing", {})
     return _PREPARED.get(str(fields.get("kind")), "").format(**fields)
+
+
+def _choice_values(rung: Rung, contexts: Contexts) -> dict[str, Any]:
+    tables = choice_tables(rung, contexts)
+    return {
+        "channel_base": tables.channel_base,
+        "class_bins": tables.class_bins,
+        "channels": len(contexts.clusters),
+        "step": contexts.step,
+        "class_count": contexts.class_count,
+        "element_cost": tables.element_cost,
+    }
 
 
 def _rung_values(rung: Rung, dtype: str) -> dict[str, Any]:
@@ -164,7 +200,12 @@ def _rung_values(rung: Rung, dtype: str) -> dict[str, Any]:
         "suffix_bits": form.suffix_bits,
         "rate": rung.rate,
         "payload_max": rung.payload_max,
-        "initial": rung.initial,
+        "set_bins": form.context_count,
+        "context_count": rung.context_count,
+        "size_ratio": rung.size_ratio,
+        "initial": rung.initial if rung.contexts is None else None,
+        "states": None if rung.contexts is None else [value >> 8 for value in rung.initial],
+        "choice": None if rung.contexts is None else _choice_values(rung, rung.contexts),
         "table_i8": list(rung.table_i8) if dtype == "int8" and rung.table_i8 else None,
         "thresholds_i16": rung.thresholds_i16 if dtype == "int16" else None,
         "thresholds_f32": rung.thresholds_f32 if dtype == "float32" else None,

@@ -248,7 +248,7 @@ def render_front(
     environment: Environment | None = None,
     *,
     banner: str = "Isthmus",
-    abi: int = 1,
+    abi: int = 2,
 ) -> dict[str, bytes]:
     """Every file of the front half by name; names under ``tflm/`` are for TFLM users alone.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from isthmus.codec.bound import payload_max
+from isthmus.codec.bound import neighbour_payload_max, payload_max
 from isthmus.codec.frame import HEADER_BYTES, SLICED_HEADER_BYTES, SliceHeader
 from isthmus.codec.quantise import float32_keys, levels_of
 from isthmus.codec.reference import (
@@ -26,5 +26,6 @@ __all__ = [
     "float32_keys",
     "ideal_bits",
     "levels_of",
+    "neighbour_payload_max",
     "payload_max",
 ]

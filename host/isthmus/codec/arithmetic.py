@@ -49,6 +49,12 @@ class Writer:
         self.range = _MASK
         self._bytes = bytearray()
 
+    def copy(self) -> Writer:
+        """A writer at the same point that shares the contexts: to finish here, or to go on."""
+        other = Writer(self.contexts, self.rate)
+        other.low, other.range, other._bytes = self.low, self.range, bytearray(self._bytes)
+        return other
+
     def write(self, context: int, bin_: int) -> None:
         """Codes one bin with one context and adapts the context."""
         probability = self.contexts[context]

@@ -19,8 +19,9 @@ from __future__ import annotations
 import math
 
 from isthmus.binarisation import binarisation
+from isthmus.codec.walk import CHECK_ELEMENTS, SLACK_BYTES, element_cost
 
-__all__ = ["MAX_PAYLOAD", "RATES", "derive", "payload_max"]
+__all__ = ["MAX_PAYLOAD", "RATES", "derive", "neighbour_payload_max", "payload_max"]
 
 RATES = (5, 6, 7)
 MAX_PAYLOAD = (1 << 21) - 1
@@ -100,6 +101,22 @@ def payload_max(levels: int, rate: int, elements: int) -> int:
         return 0
     bits = ((elements * bits_q16) >> 16) + 1 + constant
     return (bits + 7) // 8 + 1
+
+
+def neighbour_payload_max(levels: int, rate: int, elements: int) -> int:
+    """The same in scheme "neighbour", whose many contexts have no useful bound of their own.
+
+    At every look at the length (BITSTREAM.md, 6.3) the payload is at most the slack longer than
+    ``element_cost`` an element, or the rest of the slice is coded flat, for which
+    :func:`payload_max` holds; between two looks at most CHECK_ELEMENTS elements cost twelve bits
+    and a little a bin; the coder's window adds five bytes.
+    """
+    if elements == 0:
+        return 0
+    form = binarisation(levels)
+    costly = math.ceil(CHECK_ELEMENTS * (form.classes - 1 + form.suffix_bits) * 12.01 / 8)
+    even = -(-elements * element_cost(form) // 256)
+    return max(even, payload_max(levels, rate, elements)) + SLACK_BYTES + costly + 5
 
 
 def derive(rate: int, q: float, steps: int) -> tuple[float, float]:

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from isthmus.codec.arithmetic import FinalState, Reader, Writer, adapt
+from isthmus.codec.arithmetic import FinalState, Writer, adapt
+from isthmus.codec.coding import put_levels, take_levels
 from isthmus.codec.frame import HEADER_BYTES, SLICED_HEADER_BYTES, Octets, SliceHeader
+from isthmus.codec.packets import encode_packets, packet_slack, packets_max
 from isthmus.codec.quantise import check_levels, levels_of
-from isthmus.codec.walk import Walk
+from isthmus.codec.walk import SLACK_BYTES, Walk
 from isthmus.errors import (
     DataDtypeError,
-    LevelError,
     MissingSliceError,
     RungError,
     SequenceError,
@@ -29,6 +30,7 @@ __all__ = [
     "DecodedFrame",
     "decode_frame",
     "decode_payload",
+    "decode_slice",
     "encode_frame",
     "encode_levels",
     "encode_payload",
@@ -61,42 +63,11 @@ def encode_payload(
     return writer.finish(), state
 
 
-def put_levels(walk: Walk, writer: Writer, levels: npt.NDArray[np.uint8]) -> None:
-    """Codes flat ``levels``, the next of a slice; LevelError where one is not below N."""
-    form = walk.form
-    bins = [form.bins(level) for level in range(form.levels)]
-    for position, level in enumerate(levels.tolist()):
-        if level >= form.levels:
-            raise LevelError(f"levels[{position}]", f"is {level}", allowed=f"< {form.levels}")
-        base = walk.base
-        for context, bin_ in bins[level]:
-            writer.write(base + context, bin_)
-        walk.put(level, writer.shifts)
-
-
 def decode_payload(
     rung: Rung, payload: bytes, elements: int, path: str = "frame", row_elements: int = 1
 ) -> tuple[npt.NDArray[np.uint8], FinalState]:
     """The flat levels of one slice's payload, and the coder's state after the last bin."""
     return take_levels(Walk(rung, row_elements), rung, payload, elements, path)
-
-
-def take_levels(
-    walk: Walk, rung: Rung, payload: bytes, elements: int, path: str
-) -> tuple[npt.NDArray[np.uint8], FinalState]:
-    """As :func:`decode_payload`, for the slice that ``walk`` stands at the start of."""
-    reader = Reader(payload, walk.contexts, rung.rate, f"{path}.payload")
-    levels = np.empty(elements, dtype=np.uint8)
-    for position in range(elements):
-        base = walk.base
-        level = walk.form.read(lambda context, base=base: reader.read(base + context))
-        if level >= rung.levels:
-            raise LevelError(
-                f"{path}.payload[{position}]", f"is level {level}", allowed=f"< {rung.levels}"
-            )
-        levels[position] = level
-        walk.put(level, reader.shifts)
-    return levels, reader.finish()
 
 
 def rung_of(profile: Profile, index: int) -> Rung:
@@ -117,13 +88,13 @@ def encode_levels(
     chosen = rung_of(profile, rung)
     check_levels(profile, levels)
     flat = levels.reshape(-1)
+    if profile.packets is not None:
+        return encode_packets(profile, profile.packets, rung, sequence, flat)
     out = []
     at = 0
     for index in range(profile.slices):
         count = profile.slice_elements(index)
-        payload, _ = encode_payload(
-            chosen, flat[at : at + count], profile.tensor.row_elements
-        )
+        payload, _ = encode_payload(chosen, flat[at : at + count], profile.tensor.row_elements)
         header = SliceHeader(
             version=1,
             sliced=profile.slices > 1,
@@ -163,14 +134,18 @@ def frame_view(frame: Octets) -> memoryview:
         ) from None  # fmt: skip
 
 
-def frame_bytes_max(profile: Profile) -> int:
-    """Bytes that no good frame of ``profile`` exceeds, whatever its rung."""
+def frame_bytes_max(profile: Profile, rung: Rung | None = None) -> int:
+    """Bytes that no good frame of ``profile`` exceeds: of this rung, or of any."""
+    rungs = profile.rungs if rung is None else (rung,)
+    if profile.packets is not None:
+        packets = profile.packets
+        return max(packets_max(profile, packets, each) for each in rungs)
     header = SLICED_HEADER_BYTES if profile.slices > 1 else HEADER_BYTES
-    return profile.slices * (header + max(rung.payload_max for rung in profile.rungs))
+    return profile.slices * (header + max(each.payload_max for each in rungs))
 
 
 def slices_of(profile: Profile, frame: Octets) -> Iterator[tuple[str, SliceHeader, bytes]]:
-    """(path, header, payload) of every slice, each checked but for what is in the payload.
+    """(path, header, payload) of every slice or packet, checked but for what is in the payload.
 
     Only payloads are copied, and none is longer than the profile allows: whatever the frame's
     length, the work is bounded by :func:`frame_bytes_max`. Raises the FrameError that BITSTREAM.md
@@ -178,22 +153,30 @@ def slices_of(profile: Profile, frame: Octets) -> Iterator[tuple[str, SliceHeade
     """
     view = frame_view(frame)
     first: SliceHeader | None = None
-    at = 0
-    for index in range(profile.slices):
+    at = done = index = 0
+    while done < profile.tensor.elements if profile.packets else index < profile.slices:
         path = slice_path(profile, index)
         if index > 0 and at == len(view):
-            raise MissingSliceError(path, "is missing", allowed=f"{profile.slices} slices")
+            raise MissingSliceError(path, "is missing", allowed="all slices of the tensor")
         header = SliceHeader.parse(profile, view[at:], path)
         first = first or header
-        _check_order(first, header, index, path)
+        _check_sender(first, header, path)
+        if profile.packets:
+            _check_number(header.first(profile), done, path, "first")
+        else:
+            _check_number(header.slice, index, path, "slice")
         start, at = at + header.header_bytes, at + header.header_bytes + header.payload_bytes
         yield path, header, bytes(view[start:at])
+        done += header.elements(profile)
+        index += 1
     if at != len(view):
         raise TrailingError("frame", f"goes on for {len(view) - at} bytes", allowed=f"{at} bytes")
 
 
 def slice_path(profile: Profile, index: int) -> str:
     """How errors call slice ``index``."""
+    if profile.packets is not None:
+        return f"frame.packets[{index}]"
     return f"frame.slices[{index}]" if profile.slices > 1 else "frame"
 
 
@@ -205,33 +188,48 @@ def decode_frame(profile: Profile, frame: Octets) -> DecodedFrame:
     out = np.empty(profile.tensor.elements, dtype=np.uint8)
     done = rung = sequence = 0
     for path, header, payload in slices_of(profile, frame):
-        count = profile.slice_elements(header.slice)
         rung, sequence = header.rung, header.sequence
-        levels, _ = decode_payload(
-            profile.rungs[rung], payload, count, path, profile.tensor.row_elements
-        )
-        out[done : done + count] = levels
-        done += count
+        levels = decode_slice(profile, header, payload, path)
+        out[done : done + len(levels)] = levels
+        done += len(levels)
     return DecodedFrame(out.reshape(profile.tensor.shape), rung, sequence)
 
 
-def _check_order(first: SliceHeader, header: SliceHeader, index: int, path: str) -> None:
+def decode_slice(
+    profile: Profile, header: SliceHeader, payload: bytes, path: str = "frame"
+) -> npt.NDArray[np.uint8]:
+    """The flat levels of one slice or packet, which needs no other."""
+    rung = profile.rungs[header.rung]
+    walk = Walk(
+        rung,
+        profile.tensor.row_elements,
+        start=header.first(profile),
+        slack=SLACK_BYTES if profile.packets is None else packet_slack(profile.packets),
+        flat=header.flat,
+    )
+    return take_levels(walk, rung, payload, header.elements(profile), path)[0]
+
+
+def _check_sender(first: SliceHeader, header: SliceHeader, path: str) -> None:
     if (header.sequence, header.rung) != (first.sequence, first.rung):
         raise SequenceError(
             f"{path}.header.sequence",
             f"is {header.sequence}, rung {header.rung}",
             allowed=f"{first.sequence}, rung {first.rung}",
         )
-    if header.slice > index:
-        raise MissingSliceError(path, "is missing", allowed=f"slice {index} here")
-    if header.slice < index:
+
+
+def _check_number(found: int, expected: int, path: str, what: str) -> None:
+    if found > expected:
+        raise MissingSliceError(path, "is missing", allowed=f"{what} {expected} here")
+    if found < expected:
         raise SliceError(
-            f"{path}.header.slice", f"is {header.slice}, seen already", allowed=str(index)
+            f"{path}.header.{what}", f"is {found}, seen already", allowed=str(expected)
         )
 
 
 def ideal_bits(rung: Rung, levels: npt.NDArray[np.uint8], row_elements: int = 1) -> float:
-    """Bits of one slice's ``levels`` at the coder's own probability estimates, without any coder's loss.
+    """Bits of one slice's ``levels`` at the coder's own estimates, without any coder's loss.
 
     The sum of -log2 of the estimate (context / 65536) of every bin; the yardstick for the coder.
     """

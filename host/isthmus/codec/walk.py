@@ -9,12 +9,20 @@ so past a limit the rest of the slice is coded **flat**, with one context set th
 
 from __future__ import annotations
 
-import math
+from dataclasses import dataclass
 
 from isthmus.binarisation import Binarisation, binarisation
-from isthmus.rung import Rung
+from isthmus.rung import Contexts, Rung
 
-__all__ = ["CHECK_ELEMENTS", "SLACK_BYTES", "Walk", "element_cost", "flat_excess", "flat_start"]
+__all__ = [
+    "CHECK_ELEMENTS",
+    "SLACK_BYTES",
+    "ChoiceTables",
+    "Walk",
+    "choice_tables",
+    "element_cost",
+    "flat_start",
+]
 
 #: The length is looked at after this many channels of a position, and after the last.
 CHECK_ELEMENTS = 32
@@ -86,19 +94,35 @@ class Walk:
         channel = self._column % channels
         self._column = (self._column + 1) % self._row_elements
         self._allowed += element_cost(self.form)
-        if (channel + 1) % CHECK_ELEMENTS == 0 or channel + 1 == channels:
-            if not self.flat and shifts << 8 > self._allowed:
-                self._turn_flat()
+        looks = (channel + 1) % CHECK_ELEMENTS == 0 or channel + 1 == channels
+        if looks and not self.flat and shifts << 8 > self._allowed:
+            self._turn_flat()
 
     def _turn_flat(self) -> None:
         self.contexts[: self.form.context_count] = flat_start(self.form)
         self.flat = True
 
 
-def flat_excess(form: Binarisation) -> int:
-    """Bytes a slice may need beside equally long codes before it is coded flat, at most.
+@dataclass(frozen=True)
+class ChoiceTables:
+    """A rung's choice of context sets as the C runtime takes it.
 
-    The slack, the elements between two looks at twelve bits and a little a bin, the coder's window.
+    channel_base  uint16 [channels], number of the first context of each channel's sets
+    class_bins    uint8 [N + 1], class of each level times the bins of a set; last: outside
+    element_cost  as :func:`element_cost`
     """
-    bins = form.classes - 1 + form.suffix_bits
-    return SLACK_BYTES + math.ceil(CHECK_ELEMENTS * bins * 12.01 / 8) + 5
+
+    channel_base: tuple[int, ...]
+    class_bins: tuple[int, ...]
+    element_cost: int
+
+
+def choice_tables(rung: Rung, contexts: Contexts) -> ChoiceTables:
+    """The tables of ``isth_choice`` for a rung of scheme "neighbour"."""
+    form = binarisation(rung.levels)
+    of_cluster = contexts.class_count**2 * form.context_count
+    return ChoiceTables(
+        channel_base=tuple(cluster * of_cluster for cluster in contexts.clusters),
+        class_bins=tuple(number * form.context_count for number in contexts.classes),
+        element_cost=element_cost(form),
+    )

@@ -28,8 +28,21 @@ from isthmus.errors import BuildError, ToolMissingError
 
 __all__ = ["cache_dir", "compile_shared", "host_compiler", "load_library", "runtime_dir"]
 
-_RUNTIME_SOURCES = ("isth_crc32.c", "isth_decode.c", "isth_encode.c")
-_RUNTIME_HEADERS = ("isth_status.h", "isth_codec.h", "isth_bins.h")
+_RUNTIME_SOURCES = (
+    "isth_crc32.c",
+    "isth_decode.c",
+    "isth_encode.c",
+    "isth_frame.c",
+    "isth_quantise.c",
+)
+_RUNTIME_HEADERS = (
+    "isth_status.h",
+    "isth_codec.h",
+    "isth_bins.h",
+    "isth_config.h",
+    "isth_encode_loops.h",
+    "isth_quantise.h",
+)
 _FLAGS = ("-std=c99", "-O3", "-fPIC", "-shared")
 
 

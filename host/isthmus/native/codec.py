@@ -19,6 +19,7 @@ from isthmus.codec.reference import (
     slice_path,
     slices_of,
 )
+from isthmus.codec.walk import choice_tables
 from isthmus.errors import (
     DataDtypeError,
     DataShapeError,
@@ -28,7 +29,7 @@ from isthmus.errors import (
     frame_error,
 )
 from isthmus.native.build import load_library
-from isthmus.profile import Profile, Rung
+from isthmus.profile import Contexts, Profile, Rung
 
 __all__ = ["NativeCodec"]
 
@@ -53,8 +54,11 @@ class NativeCodec:
         self._ffi, self._lib = load_library()
         self._keep: list[Any] = []
         self._longest = frame_bytes_max(profile)
-        self._contexts = max(binarisation(rung.levels).context_count for rung in profile.rungs)
         self._profile = self._make_profile(profile)
+        self._words = max(
+            self._lib.isth_workspace_words(self._profile, rung)
+            for rung in range(len(profile.rungs))
+        )
 
     def encode(self, rung: int, sequence: int, tensor: npt.NDArray[Any]) -> bytes:
         """The frame for a tensor of the profile's shape (int8, int16 or float32)."""
@@ -124,7 +128,7 @@ class NativeCodec:
         self._lib.isth_host_decode_batch(
             self._profile, ffi.from_buffer("uint8_t[]", data),
             ffi.cast("size_t *", ffi.from_buffer(offsets)), count,
-            ffi.new("uint16_t[]", self._contexts), self._contexts,
+            ffi.new("uint16_t[]", self._words), self._words,
             ffi.cast("uint8_t *", ffi.from_buffer(levels)), elements, infos,
             ffi.cast("int32_t *", ffi.from_buffer(statuses)),
         )  # fmt: skip
@@ -165,8 +169,8 @@ class NativeCodec:
         length = ffi.new("size_t *")
         status = getattr(self._lib, f"isth_encode_{kind}")(
             ffi.new("isth_encoder *"), self._profile, rung, sequence & 0xFFFF,
-            self._pointer(source), ffi.new("uint16_t[]", self._contexts),
-            self._contexts, out, capacity, length,
+            self._pointer(source), ffi.new("uint16_t[]", self._words),
+            self._words, out, capacity, length,
         )  # fmt: skip
         if status != 0:
             raise frame_error(int(status), "encoder")
@@ -174,8 +178,7 @@ class NativeCodec:
 
     def frame_max(self, rung: int) -> int:
         """Bytes that no frame of this rung exceeds."""
-        header = 14 if self.profile.slices > 1 else 12
-        return self.profile.slices * (header + rung_of(self.profile, rung).payload_max)
+        return frame_bytes_max(self.profile, rung_of(self.profile, rung))
 
     def _pointer(self, source: npt.NDArray[Any]) -> Any:
         return self._ffi.cast(_POINTER[str(source.dtype)], self._ffi.from_buffer(source))
@@ -200,9 +203,15 @@ class NativeCodec:
             entry.classes = form.classes
             entry.suffix_bits = form.suffix_bits
             entry.rate = rung.rate
-            entry.context_count = form.context_count
+            entry.set_bins = form.context_count
+            entry.context_count = rung.context_count
+            entry.size_ratio = rung.size_ratio
             entry.payload_max = rung.payload_max
-            entry.initial = self._array("uint16_t", rung.initial)
+            if rung.contexts is None:
+                entry.initial = self._array("uint16_t", rung.initial)
+            else:
+                entry.states = self._array("uint8_t", [value >> 8 for value in rung.initial])
+                entry.choice = self._make_choice(rung, rung.contexts)
             entry.thresholds_f32 = self._array("uint32_t", rung.thresholds_f32)
             if rung.table_i8 is not None:
                 entry.table_i8 = self._array("uint8_t", list(rung.table_i8))
@@ -212,10 +221,25 @@ class NativeCodec:
         out.rows = profile.tensor.rows
         out.row_elements = profile.tensor.row_elements
         out.slice_rows = profile.slice_rows
+        if profile.packets is not None:
+            out.packet_unit = profile.packets.unit
+            out.packet_bytes = profile.packets.bytes
         out.slices = profile.slices
         out.rung_count = len(profile.rungs)
         out.digest[0], out.digest[1] = profile.digest[0], profile.digest[1]
         out.digest_crc = crc_register(profile.digest)
         out.rungs = rungs
         self._keep.append(rungs)
+        return out
+
+    def _make_choice(self, rung: Rung, contexts: Contexts) -> Any:
+        tables = choice_tables(rung, contexts)
+        out = self._ffi.new("isth_choice *")
+        out.channel_base = self._array("uint16_t", tables.channel_base)
+        out.class_bins = self._array("uint8_t", tables.class_bins)
+        out.channels = len(contexts.clusters)
+        out.step = contexts.step
+        out.class_count = contexts.class_count
+        out.element_cost = tables.element_cost
+        self._keep.append(out)
         return out

@@ -10,7 +10,7 @@
 
 #include "isth_codec.h"
 
-#if ISTH_ABI != 1
+#if ISTH_ABI != 2
 #error "isth.h was generated for another ABI of the runtime: generate the tree again"
 #endif
 
@@ -25,7 +25,8 @@ extern "C" {
 #define ISTH_SLICES 1u         /* slices of a frame */
 #define ISTH_SLICE_ROWS 2u /* rows of a slice */
 #define ISTH_RUNGS 2u
-#define ISTH_CONTEXTS 4u     /* contexts of the rung that needs most */
+#define ISTH_PACKET_BYTES 0u /* no packet is longer; 0: frames are not cut into packets */
+#define ISTH_WORKSPACE_WORDS 4u /* what the coder works in, words of 16 bits */
 #define ISTH_SLICE_BYTES_MAX 2012u /* no slice of any data is longer */
 #define ISTH_FRAME_BYTES_MAX 2012u /* no frame of any data is longer */
 
@@ -35,7 +36,7 @@ typedef float isth_element;
 /* Everything an encoder needs to remember; yours to place. */
 typedef struct isth_encoder_memory {
     isth_encoder encoder;
-    uint16_t contexts[ISTH_CONTEXTS];
+    uint16_t workspace[ISTH_WORKSPACE_WORDS];
 } isth_encoder_memory;
 
 /* The tables of this profile. */
@@ -49,6 +50,15 @@ extern const isth_profile isth_tables;
 isth_status isth_encode_tensor(isth_encoder_memory *memory, unsigned rung, uint16_t sequence,
                                const isth_element *tensor, uint8_t *out, size_t capacity,
                                size_t *length);
+
+/*
+ * The best rung of the ladder whose frame fits `budget` bytes, in at most two passes over the
+ * tensor; `out` holds `budget` bytes and *rung becomes the rung. ISTH_E_BUFFER, with the size that
+ * would have been needed, where the rung chosen for the second pass does not fit: send nothing.
+ */
+isth_status isth_encode_budget(isth_encoder_memory *memory, uint16_t sequence,
+                               const isth_element *tensor, uint8_t *out, size_t budget,
+                               size_t *length, unsigned *rung);
 
 /* The same in pieces: begin a slice, push its rows as they come, finish it. */
 isth_status isth_slice_begin(isth_encoder_memory *memory, unsigned rung, uint16_t sequence,

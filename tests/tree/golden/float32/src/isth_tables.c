@@ -28,9 +28,13 @@ static const isth_rung rungs[2] = {
         3u, /* unary classes */
         0u, /* suffix bits */
         5u, /* adaptation shift */
+        2u, /* contexts of one set */
         2u, /* contexts */
+        4096u, /* frames beside rung 0's, times 4096 */
         2000u, /* longest payload of a slice, bytes */
         rung0_initial,
+        NULL,
+        NULL,
         NULL,
         rung0_thresholds_f32,
         NULL,
@@ -40,9 +44,13 @@ static const isth_rung rungs[2] = {
         5u, /* unary classes */
         0u, /* suffix bits */
         5u, /* adaptation shift */
+        4u, /* contexts of one set */
         4u, /* contexts */
+        4096u, /* frames beside rung 0's, times 4096 */
         2000u, /* longest payload of a slice, bytes */
         rung1_initial,
+        NULL,
+        NULL,
         NULL,
         rung1_thresholds_f32,
         NULL,
@@ -53,6 +61,8 @@ const isth_profile isth_tables = {
     ISTH_ROWS,
     ISTH_ROW_ELEMENTS,
     ISTH_SLICE_ROWS,
+    1u, /* elements of a packet's unit */
+    ISTH_PACKET_BYTES,
     ISTH_SLICES,
     ISTH_RUNGS,
     { 1u, 223u },
@@ -61,7 +71,7 @@ const isth_profile isth_tables = {
 };
 
 /* The sizes of isth.h against the runtime's, so that a mixed tree does not build. */
-typedef char isth_assert_contexts[ISTH_CONTEXTS >= 1u ? 1 : -1];
+typedef char isth_assert_workspace[ISTH_WORKSPACE_WORDS >= 1u ? 1 : -1];
 typedef char isth_assert_frame[ISTH_FRAME_BYTES_MAX >= ISTH_HEADER_BYTES ? 1 : -1];
 typedef char isth_assert_element[sizeof(isth_element) == 4u ? 1 : -1];
 
@@ -69,13 +79,20 @@ isth_status isth_encode_tensor(isth_encoder_memory *memory, unsigned rung, uint1
                                const isth_element *tensor, uint8_t *out, size_t capacity,
                                size_t *length) {
     return isth_encode_f32(&memory->encoder, &isth_tables, rung, sequence, tensor,
-                           memory->contexts, ISTH_CONTEXTS, out, capacity, length);
+                           memory->workspace, ISTH_WORKSPACE_WORDS, out, capacity, length);
+}
+
+isth_status isth_encode_budget(isth_encoder_memory *memory, uint16_t sequence,
+                               const isth_element *tensor, uint8_t *out, size_t budget,
+                               size_t *length, unsigned *rung) {
+    return isth_encode_within(&memory->encoder, &isth_tables, sequence, ISTH_F32, tensor,
+                              memory->workspace, ISTH_WORKSPACE_WORDS, out, budget, length, rung);
 }
 
 isth_status isth_slice_begin(isth_encoder_memory *memory, unsigned rung, uint16_t sequence,
                              unsigned slice, uint8_t *out, size_t capacity) {
     return isth_encoder_begin(&memory->encoder, &isth_tables, rung, sequence, slice,
-                              memory->contexts, ISTH_CONTEXTS, out, capacity);
+                              memory->workspace, ISTH_WORKSPACE_WORDS, out, capacity);
 }
 
 isth_status isth_slice_push(isth_encoder_memory *memory, const isth_element *values,

@@ -20,9 +20,13 @@ static const isth_rung rungs[1] = {
         8u, /* unary classes */
         0u, /* suffix bits */
         5u, /* adaptation shift */
+        7u, /* contexts of one set */
         7u, /* contexts */
+        4096u, /* frames beside rung 0's, times 4096 */
         2000u, /* longest payload of a slice, bytes */
         rung0_initial,
+        NULL,
+        NULL,
         NULL,
         NULL,
         rung0_thresholds_i16,
@@ -33,6 +37,8 @@ const isth_profile isth_tables = {
     ISTH_ROWS,
     ISTH_ROW_ELEMENTS,
     ISTH_SLICE_ROWS,
+    1u, /* elements of a packet's unit */
+    ISTH_PACKET_BYTES,
     ISTH_SLICES,
     ISTH_RUNGS,
     { 0u, 249u },
@@ -41,7 +47,7 @@ const isth_profile isth_tables = {
 };
 
 /* The sizes of isth.h against the runtime's, so that a mixed tree does not build. */
-typedef char isth_assert_contexts[ISTH_CONTEXTS >= 1u ? 1 : -1];
+typedef char isth_assert_workspace[ISTH_WORKSPACE_WORDS >= 1u ? 1 : -1];
 typedef char isth_assert_frame[ISTH_FRAME_BYTES_MAX >= ISTH_HEADER_BYTES ? 1 : -1];
 typedef char isth_assert_element[sizeof(isth_element) == 2u ? 1 : -1];
 
@@ -49,13 +55,20 @@ isth_status isth_encode_tensor(isth_encoder_memory *memory, unsigned rung, uint1
                                const isth_element *tensor, uint8_t *out, size_t capacity,
                                size_t *length) {
     return isth_encode_i16(&memory->encoder, &isth_tables, rung, sequence, tensor,
-                           memory->contexts, ISTH_CONTEXTS, out, capacity, length);
+                           memory->workspace, ISTH_WORKSPACE_WORDS, out, capacity, length);
+}
+
+isth_status isth_encode_budget(isth_encoder_memory *memory, uint16_t sequence,
+                               const isth_element *tensor, uint8_t *out, size_t budget,
+                               size_t *length, unsigned *rung) {
+    return isth_encode_within(&memory->encoder, &isth_tables, sequence, ISTH_I16, tensor,
+                              memory->workspace, ISTH_WORKSPACE_WORDS, out, budget, length, rung);
 }
 
 isth_status isth_slice_begin(isth_encoder_memory *memory, unsigned rung, uint16_t sequence,
                              unsigned slice, uint8_t *out, size_t capacity) {
     return isth_encoder_begin(&memory->encoder, &isth_tables, rung, sequence, slice,
-                              memory->contexts, ISTH_CONTEXTS, out, capacity);
+                              memory->workspace, ISTH_WORKSPACE_WORDS, out, capacity);
 }
 
 isth_status isth_slice_push(isth_encoder_memory *memory, const isth_element *values,

@@ -1,0 +1,93 @@
+"""Frames cut into packets, in plain Python (BITSTREAM.md, 3.2); normative."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from isthmus.binarisation import binarisation
+from isthmus.codec.arithmetic import Writer
+from isthmus.codec.bound import payload_max
+from isthmus.codec.coding import put_levels
+from isthmus.codec.frame import HEADER_BYTES, SliceHeader
+from isthmus.codec.walk import CHECK_ELEMENTS, SLACK_BYTES, Walk, element_cost
+from isthmus.profile import MAX_PACKET_UNITS, Packets, Profile, Rung
+
+__all__ = ["encode_packets", "packet_slack", "packets_max", "smallest_packet"]
+
+
+def packet_slack(packets: Packets) -> int:
+    """The slack of a packet's walk, bytes."""
+    return min(SLACK_BYTES, packets.bytes // 8) or SLACK_BYTES
+
+
+def smallest_packet(levels: int, rate: int, unit: int) -> int:
+    """Bytes a packet must be allowed so that one unit of ``unit`` elements always fits, flat."""
+    return HEADER_BYTES + payload_max(levels, rate, unit) + 1
+
+
+def packets_max(profile: Profile, packets: Packets, rung: Rung) -> int:
+    """Bytes that no frame of this rung exceeds.
+
+    A packet is closed by a unit that does not fit. Until a walk turns flat its bytes are at most
+    its slack and ``element_cost`` an element; after the last look at most CHECK_ELEMENTS elements
+    cost twelve bits a bin. What a packet surely holds follows.
+    """
+    form = binarisation(rung.levels)
+    units = profile.tensor.elements // packets.unit
+    bins = form.classes - 1 + form.suffix_bits
+    costly = min(packets.unit, CHECK_ELEMENTS) * bins * 12.01 / 8
+    flat = payload_max(rung.levels, rung.rate, packets.unit)
+    room = packets.bytes - HEADER_BYTES - 6 - packet_slack(packets) - costly - flat
+    surely = max(1, int(room * 256 / (element_cost(form) * packets.unit * 1.1)))
+    surely = 1 if room <= 0 else min(surely, MAX_PACKET_UNITS)
+    return -(-units // surely) * packets.bytes
+
+
+def encode_packets(
+    profile: Profile, packets: Packets, rung: int, sequence: int, levels: npt.NDArray[np.uint8]
+) -> bytes:
+    """The frame of flat ``levels``: packets end to end, each with as many units as fit."""
+    chosen = profile.rungs[rung]
+    units = levels.reshape(-1, packets.unit)
+    out = []
+    at = 0
+    while at < len(units):
+        for flat in (False, True):
+            walk = Walk(
+                chosen,
+                profile.tensor.row_elements,
+                start=at * packets.unit,
+                slack=packet_slack(packets),
+                flat=flat,
+            )
+            writer = Writer(walk.contexts, chosen.rate)
+            kept = writer
+            count = 0
+            for unit in units[at : at + MAX_PACKET_UNITS]:
+                put_levels(walk, writer, unit)
+                if HEADER_BYTES + writer.shifts + 1 > packets.bytes and not (flat and count == 0):
+                    break
+                count += 1
+                kept = writer.copy()
+            if count:
+                break
+        payload = kept.finish()
+        header = SliceHeader(
+            version=1,
+            sliced=False,
+            rung=rung,
+            payload_bytes=len(payload),
+            digest_prefix=b"",
+            sequence=sequence & 0xFFFF,
+            checksum=0,
+            slice=0,
+            slices=1,
+            packet=True,
+            flat=flat,
+            first_unit=at,
+            units=count,
+        )
+        out.append(header.write(profile.digest, payload))
+        at += count
+    return b"".join(out)

@@ -1,0 +1,111 @@
+/*
+ * Isthmus: whole frames, and frames within a byte budget.
+ */
+#include "isth_codec.h"
+
+static isth_status push_kind(isth_encoder *e, isth_kind kind, const void *tensor, size_t first,
+                             size_t count) {
+    switch (kind) {
+    case ISTH_I8:
+        return isth_encoder_push_i8(e, (const int8_t *)tensor + first, count);
+    case ISTH_I16:
+        return isth_encoder_push_i16(e, (const int16_t *)tensor + first, count);
+    case ISTH_F32:
+        return isth_encoder_push_f32(e, (const float *)tensor + first, count);
+    case ISTH_LEVELS:
+    default:
+        return isth_encoder_push_levels(e, (const uint8_t *)tensor + first, count);
+    }
+}
+
+static isth_status encode_frame(isth_encoder *e, const isth_profile *profile, unsigned rung,
+                                uint16_t sequence, isth_kind kind, const void *tensor,
+                                uint16_t *workspace, size_t words, uint8_t *out, size_t capacity,
+                                size_t *length) {
+    isth_status result = ISTH_OK;
+    size_t first = 0u;
+    size_t total = 0u;
+    unsigned slice;
+
+    *length = 0u;
+    for (slice = 0; slice < profile->slices; slice++) {
+        size_t used = total < capacity ? total : capacity;
+        size_t count = isth_slice_elements(profile, slice);
+        size_t slice_length = 0u;
+        isth_status status = isth_encoder_begin(e, profile, rung, sequence, slice, workspace, words,
+                                                out + used, capacity - used);
+
+        if (status == ISTH_OK) {
+            status = push_kind(e, kind, tensor, first, count);
+        }
+        if (status == ISTH_OK) {
+            status = isth_encoder_finish(e, &slice_length);
+        }
+        if (status == ISTH_E_BUFFER) {
+            result = status;
+        } else if (status != ISTH_OK) {
+            return status;
+        }
+        first += count;
+        total += slice_length;
+    }
+    *length = total;
+    return result;
+}
+
+isth_status isth_encode_i8(isth_encoder *e, const isth_profile *profile, unsigned rung,
+                           uint16_t sequence, const int8_t *tensor, uint16_t *workspace,
+                           size_t words, uint8_t *out, size_t capacity, size_t *length) {
+    return encode_frame(e, profile, rung, sequence, ISTH_I8, tensor, workspace, words, out,
+                        capacity, length);
+}
+
+isth_status isth_encode_i16(isth_encoder *e, const isth_profile *profile, unsigned rung,
+                            uint16_t sequence, const int16_t *tensor, uint16_t *workspace,
+                            size_t words, uint8_t *out, size_t capacity, size_t *length) {
+    return encode_frame(e, profile, rung, sequence, ISTH_I16, tensor, workspace, words, out,
+                        capacity, length);
+}
+
+isth_status isth_encode_f32(isth_encoder *e, const isth_profile *profile, unsigned rung,
+                            uint16_t sequence, const float *tensor, uint16_t *workspace,
+                            size_t words, uint8_t *out, size_t capacity, size_t *length) {
+    return encode_frame(e, profile, rung, sequence, ISTH_F32, tensor, workspace, words, out,
+                        capacity, length);
+}
+
+isth_status isth_encode_levels(isth_encoder *e, const isth_profile *profile, unsigned rung,
+                               uint16_t sequence, const uint8_t *levels, uint16_t *workspace,
+                               size_t words, uint8_t *out, size_t capacity, size_t *length) {
+    return encode_frame(e, profile, rung, sequence, ISTH_LEVELS, levels, workspace, words, out,
+                        capacity, length);
+}
+
+/* length * ratio / 4096 without a product of more than 32 bits; both parts round up. */
+static size_t scaled(size_t length, uint32_t ratio) {
+    size_t high = length >> 12;
+    size_t low = length & 0xFFFu;
+
+    return high * ratio + ((low * ratio + 0xFFFu) >> 12);
+}
+
+isth_status isth_encode_within(isth_encoder *e, const isth_profile *profile, uint16_t sequence,
+                               isth_kind kind, const void *tensor, uint16_t *workspace,
+                               size_t words, uint8_t *out, size_t budget, size_t *length,
+                               unsigned *rung) {
+    isth_status status =
+        encode_frame(e, profile, 0u, sequence, kind, tensor, workspace, words, out, budget, length);
+    unsigned chosen = 1u;
+
+    *rung = 0u;
+    if (status != ISTH_E_BUFFER || profile->rung_count == 1u) {
+        return status;
+    }
+    while (chosen + 1u < profile->rung_count &&
+           scaled(*length, profile->rungs[chosen].size_ratio) > budget) {
+        chosen++;
+    }
+    *rung = chosen;
+    return encode_frame(e, profile, chosen, sequence, kind, tensor, workspace, words, out, budget,
+                        length);
+}

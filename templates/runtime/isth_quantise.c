@@ -1,0 +1,96 @@
+/*
+ * Isthmus: values to levels (docs/BITSTREAM.md, chapter 4). Integers only, floats included.
+ */
+#include "isth_quantise.h"
+
+/* Number of thresholds not above the value: binary search, thresholds do not fall. */
+static unsigned level_of_i16(const isth_rung *rung, int32_t value) {
+    unsigned low = 0u;
+    unsigned high = rung->levels - 1u;
+
+    while (low < high) {
+        unsigned middle = (low + high) / 2u;
+
+        if (rung->thresholds_i16[middle] <= value) {
+            low = middle + 1u;
+        } else {
+            high = middle;
+        }
+    }
+    return low;
+}
+
+/* The bits of a float32, byte by byte; an optimising compiler makes one load of it. */
+static uint32_t bits_of(const float *value) {
+    const uint8_t *from = (const uint8_t *)value;
+    uint32_t bits;
+    uint8_t *to = (uint8_t *)&bits;
+    unsigned i;
+
+    for (i = 0; i < sizeof bits; i++) {
+        to[i] = from[i];
+    }
+    return bits;
+}
+
+/* The same for float32, compared by its bits: flipped so that they sort as unsigned integers. */
+static unsigned level_of_f32(const isth_rung *rung, const float *value) {
+    unsigned low = 0u;
+    unsigned high = rung->levels - 1u;
+    uint32_t key = bits_of(value);
+
+    key ^= (key & 0x80000000u) != 0u ? 0xFFFFFFFFu : 0x80000000u;
+    while (low < high) {
+        unsigned middle = (low + high) / 2u;
+
+        if (rung->thresholds_f32[middle] <= key) {
+            low = middle + 1u;
+        } else {
+            high = middle;
+        }
+    }
+    return low;
+}
+
+int isth_quantisable(const isth_rung *rung, isth_kind kind) {
+    switch (kind) {
+    case ISTH_I8:
+        return rung->table_i8 != NULL;
+    case ISTH_I16:
+        return rung->thresholds_i16 != NULL;
+    case ISTH_F32:
+        return rung->thresholds_f32 != NULL;
+    case ISTH_LEVELS:
+    default:
+        return 1;
+    }
+}
+
+void isth_quantise(const isth_rung *rung, isth_kind kind, const void *values, size_t first,
+                   size_t count, uint8_t *levels) {
+    size_t i;
+
+    switch (kind) {
+    case ISTH_I8:
+        for (i = 0; i < count; i++) {
+            levels[i] = rung->table_i8[((const uint8_t *)values)[first + i] ^ 0x80u];
+        }
+        break;
+    case ISTH_I16:
+        for (i = 0; i < count; i++) {
+            levels[i] = (uint8_t)level_of_i16(rung, ((const int16_t *)values)[first + i]);
+        }
+        break;
+    case ISTH_F32:
+        for (i = 0; i < count; i++) {
+            levels[i] = (uint8_t)level_of_f32(rung, (const float *)values + first + i);
+        }
+        break;
+    case ISTH_LEVELS:
+    default:
+        for (i = 0; i < count; i++) {
+            levels[i] = ((const uint8_t *)values)[first + i];
+        }
+        break;
+    }
+}
