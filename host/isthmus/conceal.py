@@ -49,12 +49,12 @@ Floats = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
 
-def check_method(method: str, path: str = "method", more: tuple[str, ...] = ()) -> Method:
-    """``method`` as one of :data:`METHODS`; OptionError otherwise, which names ``more`` as well."""
+def check_method(method: str, path: str = "method") -> Method:
+    """``method`` as one of :data:`METHODS`; OptionError otherwise."""
     for known in METHODS:
         if known == method:
             return known
-    raise OptionError(path, f"is {method!r:.60}", allowed=", ".join((*more, *METHODS)))
+    raise OptionError(path, f"is {method!r:.60}", allowed=", ".join(METHODS))
 
 
 def zero_level(rung: Rung) -> int:

@@ -31,14 +31,34 @@ from isthmus.errors import (
     MissingSliceError,
     PayloadError,
     SequenceError,
+    TruncatedError,
 )
 from isthmus.profile import Profile
 
-__all__ = ["PartialFrame", "SliceDecoder"]
+__all__ = ["PartialFrame", "SliceDecoder", "cut_frame"]
 
 #: Slices of one frame whose checksum is right and whose payload is not that are taken as missing.
 #: Each costs a frame's decoding; damage on the way makes one in 2^32, so more are an attack.
 _BAD_PAYLOADS = 3
+
+
+def cut_frame(frame: Octets) -> list[bytes]:
+    """The slices of a frame, by the lengths that their headers give: one a packet, to be sent.
+
+    FrameError where a header cannot be read or the frame ends early.
+    """
+    view = frame_view(frame)
+    out: list[bytes] = []
+    while not out or len(view):
+        header = SliceHeader.read(view, f"frame.slices[{len(out)}]")
+        end = header.header_bytes + header.payload_bytes
+        if len(view) < end:
+            raise TruncatedError(
+                f"frame.slices[{len(out)}]", f"has {len(view)} bytes", allowed=f"{end} bytes"
+            )
+        out.append(bytes(view[:end]))
+        view = view[end:]
+    return out
 
 
 class FrameCodec(Protocol):

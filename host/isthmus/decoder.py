@@ -22,7 +22,7 @@ from isthmus.codec.reference import (
     encode_levels,
     rung_of,
 )
-from isthmus.conceal import METHODS, check_method, zero_level
+from isthmus.conceal import METHODS, zero_level
 from isthmus.conceal import conceal as fill
 from isthmus.conceal_slices import SliceDecoder
 from isthmus.errors import BuildError, FrameError, OptionError, ToolMissingError
@@ -33,7 +33,19 @@ from isthmus.restore import RestoreMode, Restorer
 #: Frames that go through the restorer together: bounds what a large batch takes beside its results.
 _RESTORED_AT_ONCE = 64
 
-__all__ = ["Backend", "Codec", "Decoded", "Decoder", "ReferenceCodec", "make_codec"]
+__all__ = [
+    "CONCEALMENTS",
+    "Backend",
+    "Codec",
+    "Decoded",
+    "Decoder",
+    "ReferenceCodec",
+    "check_concealment",
+    "make_codec",
+]
+
+CONCEALMENTS = ("auto", "restore", *METHODS)
+"""What :meth:`Decoder.decode_slices` takes."""
 
 Backend = Literal["auto", "native", "reference"]
 
@@ -174,8 +186,7 @@ class Decoder:
         one, else "fit". SequenceError where two frames are mixed, MissingSliceError where nothing
         is left; OptionError.
         """
-        if conceal not in ("auto", "restore"):
-            check_method(conceal, "conceal", more=("auto", "restore"))
+        check_concealment(conceal)
         part = self._slices(packets)
         features = self.conceal(part.levels, part.received, part.rung, conceal)
         return Decoded(part.levels, features, part.rung, part.sequence, part.received, part.errors)
@@ -191,6 +202,7 @@ class Decoder:
 
         For one tensor or [n, *shape]; ``method`` as in :meth:`decode_slices`.
         """
+        check_concealment(method, "method")
         chosen = rung_of(self.profile, _integer("rung", rung))
         own = self.restorer.rungs[rung] if self.restorer.rungs else None
         trained = own is not None and own.net is not None and own.net.losses
@@ -247,6 +259,12 @@ class Decoder:
             f if isinstance(f, FrameError) else Decoded(f.levels, features[i], f.rung, f.sequence)
             for i, f in enumerate(frames)
         ]
+
+
+def check_concealment(method: str, path: str = "conceal") -> None:
+    """OptionError where ``method`` is none of :data:`CONCEALMENTS`."""
+    if method not in CONCEALMENTS:
+        raise OptionError(path, f"is {method!r:.60}", allowed=", ".join(CONCEALMENTS))
 
 
 def _decoder(profile: Profile, backend: Backend, restorer: Restorer) -> Decoder:

@@ -15,6 +15,7 @@ from codec_profiles import level_patterns, make_profile
 
 from isthmus.codec.frame import SliceHeader
 from isthmus.conceal import METHODS, conceal
+from isthmus.conceal_slices import cut_frame
 from isthmus.decoder import Decoded, Decoder
 from isthmus.errors import (
     ChecksumError,
@@ -185,6 +186,16 @@ def test_packets_are_bytes() -> None:
     decoder = Decoder(PROFILE, "reference")
     with pytest.raises(DataDtypeError, match="is a int"):
         decoder.decode_slices([7])  # type: ignore[list-item]
+
+
+def test_a_frame_is_cut_into_its_slices() -> None:
+    decoder = Decoder(PROFILE, "reference")
+    parts = slices_of(decoder)
+    assert cut_frame(b"".join(parts)) == parts
+    with pytest.raises(TruncatedError, match=r"slices\[3\]"):
+        cut_frame(b"".join(parts)[:-1])
+    with pytest.raises(TruncatedError, match=r"slices\[0\]"):
+        cut_frame(b"")
 
 
 def test_methods_by_name() -> None:

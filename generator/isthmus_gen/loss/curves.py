@@ -8,7 +8,7 @@ that methods made for it are judged on it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -17,8 +17,8 @@ import numpy.typing as npt
 
 from isthmus.backhalf import BackHalf
 from isthmus.bundle import Bundle
-from isthmus.codec.frame import SliceHeader
 from isthmus.conceal import METHODS, zero_level
+from isthmus.conceal_slices import cut_frame
 from isthmus.decoder import Decoder
 from isthmus.errors import DataShapeError, MissingSliceError, OptionError
 from isthmus_gen.data import DataSet
@@ -145,19 +145,10 @@ def send(
         labels.append(np.asarray(y).reshape(len(y), -1)[:, 0].astype(np.int64))
         for tensor in front.features(x):
             frame = decoder.encode(tensor, rung=rung, sequence=len(slices) & 0xFFFF)
-            slices.append(list(_cut(frame)))
+            slices.append(cut_frame(frame))
             levels.append(decoder.decode(frame).levels)
         progress("encoding", len(slices), len(data))
     return Sent(slices, np.stack(levels), np.concatenate(labels))
-
-
-def _cut(frame: bytes) -> Iterator[bytes]:
-    at = 0
-    while at < len(frame):
-        header = SliceHeader.read(frame[at : at + 14])
-        end = at + header.header_bytes + header.payload_bytes
-        yield frame[at:end]
-        at = end
 
 
 def channel_packets(shape: Sequence[int], rows: int) -> int:

@@ -17,7 +17,7 @@ from rich.console import Console
 from isthmus.bundle import Bundle
 from isthmus.cli.console import Output, table
 from isthmus.cli.inspection import inspect_frame
-from isthmus.decoder import Decoder
+from isthmus.decoder import CONCEALMENTS, Decoder, check_concealment
 from isthmus.errors import (
     DataDtypeError,
     DataEmptyError,
@@ -93,6 +93,14 @@ def decode(
     frames: Annotated[list[Path], typer.Argument(help="Frame files.")],
     out: Annotated[Path, typer.Option(help="The .npy to write: float32 features.")],
     levels: Annotated[bool, typer.Option(help="Write uint8 levels, not features.")] = False,
+    conceal: Annotated[
+        str | None,
+        typer.Option(
+            metavar="METHOD",
+            help="Take frames with missing or damaged slices, too, and fill what is missing: "
+            f"{', '.join(CONCEALMENTS)}.",
+        ),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Decode frames to features; a damaged frame is refused with its code, and nothing written.
@@ -100,23 +108,31 @@ def decode(
     \b
     Example:
         isthmus decode digits tensor.isth --out features.npy
+        isthmus decode digits received.isth --conceal auto --out features.npy
     """
     decoder = Decoder(bundle)
-    decoded = [decoder.decode(_read(path)) for path in frames]
+    if conceal is None:
+        decoded = [decoder.decode(_read(path)) for path in frames]
+    else:
+        check_concealment(conceal, "--conceal")
+        decoded = [decoder.decode_slices([_read(path)], conceal) for path in frames]
     arrays = [one.levels if levels else one.features for one in decoded]
     content = arrays[0] if len(arrays) == 1 else np.stack(arrays)
     _write_npy(out, content)
-    data = {
+    data: dict[str, Any] = {
         "frames": len(decoded),
         "shape": list(content.shape),
         "rungs": [one.rung for one in decoded],
         "sequences": [one.sequence for one in decoded],
         "out": str(out),
     }
-    Output(json).result(
-        data,
-        lambda console: console.print(f"{len(decoded)} frame(s) -> {out} {list(content.shape)}"),
-    )
+    line = f"{len(decoded)} frame(s) -> {out} {list(content.shape)}"
+    if conceal is not None:
+        missing = [0 if d.received is None else int((~d.received).sum()) for d in decoded]
+        data["missing_elements"] = missing
+        data["errors"] = [error.as_dict() for one in decoded for error in one.errors]
+        line += f", {sum(missing)} of {content.size} elements concealed"
+    Output(json).result(data, lambda console: console.print(line))
 
 
 def inspect(
