@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-
 from benchmarks.codecs import hevc, packed, rangecoder
 from benchmarks.codecs.base import Codec, cheapest
 from benchmarks.codecs.pictures import Jpeg, LevelsPng, Png, WebP
