@@ -30,7 +30,7 @@ __all__ = ["CANDIDATE_LEVELS", "Maker", "Recipe", "candidate_recipes"]
 
 # What is left of searches with many more candidates (docs/research.md): ranges narrower than these,
 # dead zones and cells' means were not on the front, or nowhere worth their time.
-CANDIDATE_LEVELS = (2, 3, 4, 5, 6, 7, 8, 10, 12, 16)
+CANDIDATE_LEVELS = (2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 32)
 _FACTORS = (0.65, 0.8, 1.0, 1.25, 1.6, 2.0)
 _PERCENTILES = (90.0, 95.0, 97.0, 98.5, 99.3, 99.8)
 _LAMBDAS = (0.5, 1.0, 2.0, 4.0)

@@ -173,6 +173,8 @@ def pick_rungs(
 def _spread(first: Point, rest: Sequence[Point], count: int) -> list[Point]:
     """``count`` points of ``rest`` (dearest first) nearest to equal ratios of bits, the last
     included; fewer where there are no more."""
+    if count >= len(rest):
+        return list(rest)
     ratio = math.log(max(rest[-1].bits, 1e-9) / first.bits)
     picked: list[Point] = []
     start = 0
