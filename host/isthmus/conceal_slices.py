@@ -1,14 +1,8 @@
-"""Any subset of a frame's slices to levels: what a lossy link leaves of a frame.
-
-Slices decode alone, so a frame is whole for the coder as soon as every missing slice is replaced by
-one of zeros; such slices are made once a rung. So the codec (C or reference) decodes one frame, in
-one call, whatever the coder's scheme is.
-"""
+"""Any subset of a frame's slices (or packets, BITSTREAM.md, 3) to levels: each decodes alone."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,30 +10,20 @@ import numpy as np
 import numpy.typing as npt
 
 from isthmus.codec.frame import Octets, SliceHeader
-from isthmus.codec.reference import (
-    DecodedFrame,
-    frame_bytes_max,
-    frame_view,
-    slice_path,
-    slices_of,
-)
+from isthmus.codec.reference import frame_bytes_max, frame_view
 from isthmus.conceal import zero_level
 from isthmus.errors import (
     ChecksumError,
     FrameError,
-    LevelError,
     MissingSliceError,
-    PayloadError,
     SequenceError,
+    SliceError,
     TruncatedError,
+    frame_error,
 )
 from isthmus.profile import Profile
 
 __all__ = ["PartialFrame", "SliceDecoder", "cut_frame"]
-
-#: Slices of one frame whose checksum is right and whose payload is not that are taken as missing.
-#: Each costs a frame's decoding; damage on the way makes one in 2^32, so more are an attack.
-_BAD_PAYLOADS = 3
 
 
 def cut_frame(frame: Octets) -> list[bytes]:
@@ -61,14 +45,11 @@ def cut_frame(frame: Octets) -> list[bytes]:
     return out
 
 
-class FrameCodec(Protocol):
+class SliceCodec(Protocol):
     """What is used of the C codec and of the reference."""
 
-    def decode(self, frame: Octets) -> DecodedFrame:
-        """The levels of a whole frame."""
-
-    def encode_levels(self, rung: int, sequence: int, levels: npt.NDArray[np.uint8]) -> bytes:
-        """The frame of some levels."""
+    def decode_slice(self, data: Octets) -> npt.NDArray[np.uint8]:
+        """The flat levels of one slice."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +58,8 @@ class PartialFrame:
 
     levels    uint8 of the tensor's shape; missing elements hold the level of the value 0
     received  bool of the tensor's shape
-    errors    why packets were not used, in the order of the packets
+    errors    why packets were not used, in the order of the packets; then payloads that are false
+              under a right checksum
     """
 
     levels: npt.NDArray[np.uint8]
@@ -87,13 +69,21 @@ class PartialFrame:
     errors: tuple[FrameError, ...]
 
 
+@dataclass(frozen=True)
+class _Slice:
+    """A slice whose header and checksum are right."""
+
+    path: str
+    header: SliceHeader
+    octets: memoryview
+
+
 class SliceDecoder:
     """Decodes the slices of one profile's frames. Safe to use from several threads."""
 
-    def __init__(self, profile: Profile, codec: FrameCodec) -> None:
+    def __init__(self, profile: Profile, codec: SliceCodec) -> None:
         self.profile = profile
         self._codec = codec
-        self._blank: dict[int, list[bytes]] = {}
 
     def __call__(self, packets: Iterable[Octets]) -> PartialFrame:
         """The levels of the slices in ``packets``: any of them, in any order, some twice.
@@ -103,58 +93,68 @@ class SliceDecoder:
         good copy is taken. Time is linear in the packets' octets and the tensor's elements.
 
         SequenceError where slices of two frames (or rungs) are mixed, MissingSliceError where no
-        slice is good, PayloadError or LevelError where more payloads than chance explains are
-        false under a right checksum, DataDtypeError where a packet is not bytes-like.
+        slice is good, DataDtypeError where a packet is not bytes-like. Payloads that are false
+        under a right checksum are no accidents: the error of one is raised when decoding them has
+        taken as long as a frame.
         """
         good, errors = self._collect(packets)
-        if not good:
+        elements = self.profile.tensor.elements
+        levels = np.zeros(elements, dtype=np.uint8)
+        received = np.zeros(elements, dtype=np.bool_)
+        done: set[tuple[int, int]] = set()
+        spent = 0
+        for one in good:
+            place = one.header.first(self.profile), one.header.elements(self.profile)
+            if place in done:
+                continue
+            at = slice(place[0], place[0] + place[1])
+            try:
+                if received[at].any():  # an encoder cuts a frame once
+                    raise SliceError("slice.header", "overlaps a packet that came before it")
+                spent += place[1]
+                levels[at] = self._codec.decode_slice(one.octets)
+            except FrameError as error:
+                path = one.path + error.path.removeprefix("slice")
+                errors.append(frame_error(error.code, path, error.what, allowed=error.allowed))
+                if spent > 2 * elements:
+                    raise errors[-1] from None
+                continue
+            received[at] = True
+            done.add(place)
+        if not done:
             why = f": {errors[0]}" if errors else ""
             raise MissingSliceError(
-                "packets", f"hold no slice that can be decoded{why}",
-                allowed=f"one or more of {self.profile.slices} slices",
-            )  # fmt: skip
-        first = next(iter(good.values()))[0]
-        for attempt in range(_BAD_PAYLOADS + 1):
-            try:
-                frame = self._codec.decode(self._frame(first, good))
-                break
-            except (PayloadError, LevelError) as error:
-                bad = self._slice_of(error)
-                if len(good) == 1 or attempt == _BAD_PAYLOADS or bad not in good:
-                    raise
-                errors.append(error.with_traceback(None))
-                del good[bad]
-        received, levels = self._received(good), frame.levels
-        levels[~received] = zero_level(self.profile.rungs[first.rung])
-        return PartialFrame(levels, received, first.rung, first.sequence, tuple(errors))
+                "packets", f"hold no slice that can be decoded{why}", allowed="one or more"
+            )
+        rung, shape = good[0].header.rung, self.profile.tensor.shape
+        levels[~received] = zero_level(self.profile.rungs[rung])
+        return PartialFrame(
+            levels.reshape(shape), received.reshape(shape), rung, good[0].header.sequence,
+            tuple(errors),
+        )  # fmt: skip
 
-    def _collect(
-        self, packets: Iterable[Octets]
-    ) -> tuple[dict[int, tuple[SliceHeader, bytes]], list[FrameError]]:
-        """The slices with a right checksum by their number, and what was wrong with others."""
-        good: dict[int, tuple[SliceHeader, bytes]] = {}
+    def _collect(self, packets: Iterable[Octets]) -> tuple[list[_Slice], list[FrameError]]:
+        """The slices with a right checksum, and what was wrong with others."""
+        good: list[_Slice] = []
         errors: list[FrameError] = []
-        first: SliceHeader | None = None
         for number, packet in enumerate(packets):
             for found in self._slices(f"packets[{number}]", frame_view(packet)):
                 if isinstance(found, FrameError):
                     errors.append(found)
                     continue
-                header = found[0]
-                first = first or header
+                header = found.header
+                first = good[0].header if good else header
                 if (header.sequence, header.rung) != (first.sequence, first.rung):
                     raise SequenceError(
-                        f"packets[{number}].header.sequence",
+                        f"{found.path}.header.sequence",
                         f"is {header.sequence}, rung {header.rung}",
                         allowed=f"{first.sequence}, rung {first.rung}",
                         remedy="give the slices of one frame at a time",
                     )
-                good.setdefault(header.slice, found)
+                good.append(found)
         return good, errors
 
-    def _slices(
-        self, path: str, view: memoryview
-    ) -> Iterator[tuple[SliceHeader, bytes] | FrameError]:
+    def _slices(self, path: str, view: memoryview) -> Iterator[_Slice | FrameError]:
         """The slices in one packet; after one with a false checksum its length leads to the next.
 
         Of a packet that is longer than any frame nothing past that is looked at.
@@ -162,49 +162,15 @@ class SliceDecoder:
         view = view[: frame_bytes_max(self.profile)]
         at = 0
         while at == 0 or at < len(view):
+            begin = at
             try:
-                header = SliceHeader.parse(self.profile, view[at:], path)
-                start, at = at + header.header_bytes, at + header.header_bytes
-                at += header.payload_bytes
-                yield header, bytes(view[start:at])
+                header = SliceHeader.parse(self.profile, view[begin:], path)
+                at += header.header_bytes + header.payload_bytes
+                yield _Slice(path, header, view[begin:at])
             except ChecksumError as error:
-                header = SliceHeader.read(view[at:], path)
+                header = SliceHeader.read(view[begin:], path)
                 at += header.header_bytes + header.payload_bytes
                 yield error.with_traceback(None)
             except FrameError as error:
                 yield error.with_traceback(None)
                 return
-
-    def _frame(self, first: SliceHeader, good: Mapping[int, tuple[SliceHeader, bytes]]) -> bytes:
-        """A whole frame: the slices that are there, slices of zeros for the others."""
-        blank = self._blanks(first.rung)
-        return b"".join(
-            dataclasses.replace(first, slice=index).write(
-                self.profile.digest, good[index][1] if index in good else blank[index]
-            )
-            for index in range(self.profile.slices)
-        )
-
-    def _blanks(self, rung: int) -> list[bytes]:
-        """The payload of every slice of a tensor of zeros."""
-        if rung not in self._blank:
-            level = zero_level(self.profile.rungs[rung])
-            levels = np.full(self.profile.tensor.shape, level, dtype=np.uint8)
-            frame = self._codec.encode_levels(rung, 0, levels)
-            self._blank[rung] = [payload for _, _, payload in slices_of(self.profile, frame)]
-        return self._blank[rung]
-
-    def _slice_of(self, error: FrameError) -> int:
-        """The slice that an error of the codec names, -1 if none."""
-        for index in range(self.profile.slices):
-            if error.path.startswith(f"{slice_path(self.profile, index)}."):
-                return index
-        return -1
-
-    def _received(self, good: Iterable[int]) -> npt.NDArray[np.bool_]:
-        """The mask of the slices in ``good``."""
-        received = np.zeros(self.profile.tensor.elements, dtype=np.bool_)
-        full = self.profile.slice_rows * self.profile.tensor.row_elements
-        for index in good:
-            received[index * full : index * full + self.profile.slice_elements(index)] = True
-        return received.reshape(self.profile.tensor.shape)

@@ -13,13 +13,15 @@ import numpy as np
 import numpy.typing as npt
 
 from isthmus.bundle import Bundle
-from isthmus.codec.frame import Octets
+from isthmus.codec.frame import Octets, SliceHeader
 from isthmus.codec.quantise import levels_of
 from isthmus.codec.reference import (
     DecodedFrame,
     decode_frame,
+    decode_slice,
     encode_frame,
     encode_levels,
+    frame_view,
     rung_of,
 )
 from isthmus.conceal import METHODS, zero_level
@@ -67,6 +69,13 @@ class ReferenceCodec:
     def decode(self, frame: Octets) -> DecodedFrame:
         """The levels of one frame."""
         return decode_frame(self.profile, frame)
+
+    def decode_slice(self, data: Octets) -> npt.NDArray[np.uint8]:
+        """The flat levels of the slice or packet at the start of ``data``; FrameError."""
+        view = frame_view(data)
+        header = SliceHeader.parse(self.profile, view, "slice")
+        payload = bytes(view[header.header_bytes :][: header.payload_bytes])
+        return decode_slice(self.profile, header, payload, "slice")
 
     def decode_batch(self, frames: Sequence[Octets]) -> list[DecodedFrame | FrameError]:
         """The levels of each frame, or its error."""
@@ -177,7 +186,7 @@ class Decoder:
         return out
 
     def decode_slices(self, packets: Iterable[Octets], conceal: str = "auto") -> Decoded:
-        """What arrived of one frame of a sliced bundle, the rest concealed.
+        """What arrived of one frame that is cut into slices or packets, the rest concealed.
 
         ``packets`` hold a slice each (or several end to end): any of the frame's slices, in any
         order, some twice. Damaged ones count as missing, their errors are in the result.

@@ -26,18 +26,24 @@ from isthmus.errors import (
     PayloadError,
     ProfileMismatchError,
     SequenceError,
+    SliceError,
     TruncatedError,
     VersionError,
 )
-from isthmus.profile import Profile
+from isthmus.profile import Packets, Profile
 
 PROFILE = make_profile((4, 3), (7, 3, 4), slice_rows=2)
 LEVELS = level_patterns(4, 84, seed=5)["random"].reshape(7, 3, 4)
 
 
 @pytest.fixture(params=["native", "reference"])
-def decoder(request: Any) -> Decoder:
-    return Decoder(PROFILE, request.param)
+def backend(request: Any) -> Any:
+    return request.param
+
+
+@pytest.fixture
+def decoder(backend: Any) -> Decoder:
+    return Decoder(PROFILE, backend)
 
 
 def cut(profile: Profile, frame: bytes) -> list[bytes]:
@@ -150,7 +156,9 @@ def test_mixed_frames_are_refused(decoder: Decoder) -> None:
 
 def test_nothing_left(decoder: Decoder) -> None:
     part = slices_of(decoder)[0]
-    with pytest.raises(MissingSliceError, match="one or more of 4 slices"):
+    with pytest.raises(
+        MissingSliceError, match="hold no slice that can be decoded; allowed: one or more"
+    ):
         decoder.decode_slices([])
     with pytest.raises(MissingSliceError, match=r"packets\[0\]\.payload: has"):
         decoder.decode_slices([part[:-1]])
@@ -168,10 +176,55 @@ def test_a_false_payload_under_a_right_checksum(decoder: Decoder) -> None:
     assert np.array_equal(received(found), mask_of([0, 2]))
     assert np.array_equal(found.levels, np.where(mask_of([0, 2]), LEVELS, 0))
     assert [type(error) for error in found.errors] == [PayloadError]
-    with pytest.raises(PayloadError):
+    assert found.errors[0].path == "packets[1].payload"
+    # a good copy after it is taken
+    found = decoder.decode_slices([forged(parts[1]), *parts], "zero")
+    assert np.array_equal(found.levels, LEVELS)
+    assert len(found.errors) == 1
+    with pytest.raises(MissingSliceError, match=r"packets\[0\]\.payload"):
         decoder.decode_slices([forged(part) for part in parts])
-    with pytest.raises(PayloadError):
-        decoder.decode_slices([forged(parts[3])])
+    # 84 elements a frame: at most 168 are decoded in vain, 24 a packet
+    with pytest.raises(PayloadError, match=r"packets\[7\]"):
+        decoder.decode_slices([forged(parts[0])] * 1000)
+
+
+PACKETS = dataclasses.replace(
+    make_profile(4, (7, 3, 4), slice_rows=7), packets=Packets(bytes=20, unit=4)
+)
+
+
+def test_packets_end_anywhere_in_a_row(backend: Any) -> None:
+    """Every pair of packets: a packet holds the units its header says (BITSTREAM.md, 3)."""
+    decoder = Decoder(PACKETS, backend)
+    parts = cut_frame(decoder.codec.encode_levels(0, 9, LEVELS))
+    assert len(parts) == 3
+    assert b"".join(parts) == decoder.codec.encode_levels(0, 9, LEVELS)
+    ranges = [(4 * (p[5] | p[6] << 8), 4 * (p[7] + 1)) for p in parts]
+    assert any(first % 12 for first, _ in ranges), "no packet starts inside a row"
+    for a, b in itertools.permutations(range(len(parts)), 2):
+        found = decoder.decode_slices([parts[a], parts[b], parts[a]], "nearest")
+        mask = np.zeros(84, np.bool_)
+        for first, count in (ranges[a], ranges[b]):
+            mask[first : first + count] = True
+        mask = mask.reshape(7, 3, 4)
+        assert np.array_equal(received(found), mask)
+        assert np.array_equal(found.levels, np.where(mask, LEVELS, 0))
+        expected = conceal(LEVELS.astype(np.float32), mask, "nearest")
+        assert np.array_equal(found.features, expected)
+        assert found.errors == ()
+    whole = decoder.decode_slices(parts[::-1])
+    assert np.array_equal(whole.levels, LEVELS)
+
+
+def test_packets_that_overlap_are_not_one_frame_s(backend: Any) -> None:
+    """Two frames' packets under one sequence, cut at different places."""
+    decoder = Decoder(PACKETS, backend)
+    mine = cut_frame(decoder.codec.encode_levels(0, 9, LEVELS))
+    other = cut_frame(decoder.codec.encode_levels(0, 9, np.zeros_like(LEVELS)))
+    assert mine[0][7] != other[0][7]
+    found = decoder.decode_slices([mine[0], other[0]], "zero")
+    assert [type(error) for error in found.errors] == [SliceError]
+    assert received(found).sum() == 4 * (mine[0][7] + 1)
 
 
 def test_one_slice_frames_and_pickles() -> None:

@@ -100,6 +100,24 @@ class NativeCodec:
             out += self._decode_chunk(chunk)
         return out
 
+    def decode_slice(self, data: Octets) -> npt.NDArray[np.uint8]:
+        """The flat levels of the slice or packet at the start of ``data``; FrameError."""
+        ffi = self._ffi
+        octets = bytes(data)
+        info = ffi.new("isth_slice_info *")
+        source = ffi.from_buffer("uint8_t[]", octets)
+        status = self._lib.isth_slice_parse(self._profile, source, len(octets), info)
+        if status != 0:
+            raise frame_error(int(status), "slice")
+        levels = np.empty(int(info.elements), dtype=np.uint8)
+        status = self._lib.isth_slice_decode(
+            self._profile, info, source, ffi.new("uint16_t[]", self._words), self._words,
+            self._pointer(levels),
+        )  # fmt: skip
+        if status != 0:
+            raise frame_error(int(status), "slice.payload")
+        return levels
+
     def _chunks(self, views: list[memoryview]) -> Iterator[list[memoryview]]:
         """Runs of frames whose octets and levels fit ``_CHUNK`` (one frame at least)."""
         chunk: list[memoryview] = []
