@@ -1,6 +1,7 @@
 """Isthmus beside other codecs, on the same tensors in one run.
 
-    python -m benchmarks.rate [--json] [--quick] [--task NAME ...] [--pictures N] [--out FOLDER]
+    python -m benchmarks.rate [--json] [--quick] [--task NAME ...] [--part PART] [--pictures N]
+                           [--out FOLDER]
 
 Every codec gets the float features of the network at the cut: no codec's figure has the int8 front
 half's own loss in it. Isthmus and the lossless rivals (zstd, lz4, run-length, a range coder,
@@ -33,7 +34,7 @@ from typing import Any
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # the same rounding on every processor
 
 from benchmarks.rate_models import TASKS, Task, prepare
-from benchmarks.rate_points import Point, absent, measure_cut, measure_inputs
+from benchmarks.rate_points import Plan, Point, absent, measure_cut
 from benchmarks.sections import write_section
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -64,6 +65,10 @@ def main(arguments: list[str] | None = None) -> int:
         "--task", action="append", choices=[task.name for task in TASKS], metavar="NAME",
         help="measure these networks alone; the results file keeps the others",
     )  # fmt: skip
+    parser.add_argument(
+        "--part", choices=("all", "isthmus", "rivals"), default="all",
+        help="measure these codecs alone; the results file keeps the others",
+    )  # fmt: skip
     parser.add_argument("--pictures", type=int, default=None, help="test inputs at most")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks", help="where results go")
     options = parser.parse_args(arguments)
@@ -75,17 +80,14 @@ def main(arguments: list[str] | None = None) -> int:
     for name, remedy in missing.items():
         print(f"absent: {name} ({remedy})", file=sys.stderr)
     wanted = [task for task in TASKS if not options.task or task.name in options.task]
+    plan = Plan(list(missing), options.part, options.quick)
     points: list[Point] = []
     references: list[Reference] = []
     for task in wanted:
-        found = measure(task, data, missing, quick=options.quick, most=options.pictures)
+        found = measure(task, data, plan, most=options.pictures)
         points += found[0]
         references += found[1]
-    if options.task and (options.out / "results" / "rate.json").is_file():
-        kept_points, kept_references, _ = load_results(options.out / "results" / "rate.json")
-        names = [task.name for task in wanted]
-        points = _in_order([p for p in kept_points if p.task not in names] + points)
-        references = _in_order([r for r in kept_references if r.task not in names] + references)
+    points, references = _kept(points, references, plan, wanted, options.out)
     write_results(points, references, missing, options.out)
     if options.json:
         told = {
@@ -97,13 +99,34 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _in_order(entries: list[Any]) -> list[Any]:
+def _kept(
+    points: list[Point], references: list[Reference], plan: Plan, wanted: list[Task], out: Path
+) -> tuple[list[Point], list[Reference]]:
+    """These and what the results file has of other networks and codecs, in the usual order.
+
+    Points of a network stay only where it was measured on as many inputs: else their losses would
+    not be comparable.
+    """
     names = [task.name for task in TASKS]
-    return sorted(entries, key=lambda entry: names.index(entry.task))
+    file = out / "results" / "rate.json"
+    if file.is_file() and (len(wanted) < len(TASKS) or plan.part != "all"):
+        old_points, old_references, _ = load_results(file)
+        done = {(r.task, r.inputs) for r in references}
+        ours = {task.name for task in wanted}
+        points = points + [
+            p
+            for p in old_points
+            if p.task not in ours or ((p.task, p.inputs) in done and not plan.measures(p.codec))
+        ]
+        references = references + [r for r in old_references if r.task not in ours]
+    return (
+        sorted(points, key=lambda p: names.index(p.task)),
+        sorted(references, key=lambda r: names.index(r.task)),
+    )
 
 
 def measure(
-    task: Task, data: Path, missing: dict[str, str], *, quick: bool, most: int | None = None
+    task: Task, data: Path, plan: Plan, *, most: int | None = None
 ) -> tuple[list[Point], list[Reference]]:
     """Every point of one network."""
     began = time.monotonic()
@@ -113,7 +136,7 @@ def measure(
 
     points: list[Point] = []
     references: list[Reference] = []
-    for cut in prepare(task, data, quick=quick, most=most):
+    for cut in prepare(task, data, quick=plan.quick, most=most):
         whole = cut.scorer.score(cut.whole(cut.inputs))
         say(f"{task.name} {cut.name}: {len(cut.inputs)} inputs, whole network {whole.value:.4f}")
         references.append(
@@ -122,9 +145,7 @@ def measure(
                 len(cut.inputs), len(cut.calibration),
             )
         )  # fmt: skip
-        points += measure_cut(cut, whole, list(missing), say, quick=quick)
-        points += measure_inputs(cut, whole, quick=quick)
-        say(f"{task.name} {cut.name}: inputs themselves")
+        points += measure_cut(cut, whole, plan, say)
     return points, references
 
 

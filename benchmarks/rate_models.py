@@ -111,7 +111,7 @@ TASKS = (
     Task(
         "resnet8_jpeg", "ResNet-8 tuned, CIFAR-10 after JPEG", "models/resnet8_jpeg.keras",
         ("activation_4",),
-        Part("cifar10/train_jpeg_20000_packed.npz", 1500), Part("cifar10/test_jpeg_5248.npz", 2000),
+        Part("cifar10/train_jpeg_20000_packed.npz", 1500), Part("cifar10/test_jpeg_5248.npz", 1500),
         _CIFAR,
     ),
     Task(
@@ -121,7 +121,7 @@ TASKS = (
     ),
     Task(
         "kws", "keyword spotting", "models/mlperf_tiny/kws.keras",
-        ("activation_2", "activation_6"), Part(_KWS, 199, "fifth"), Part(_KWS, 795, "others"),
+        ("activation_2", "activation_6"), Part(_KWS, 199, "fifth"), Part(_KWS, 400, "others"),
     ),
     Task(
         "yolo_fastest", "YOLO-Fastest, COCO", "models/yolo-fastest-1.1_nchw_f32.onnx",

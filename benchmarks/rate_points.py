@@ -15,20 +15,20 @@ from benchmarks.codecs.pictures import LEVEL_BITS, Jpeg, LevelsPng, Png, WebP
 from benchmarks.codecs.runlength import RUN_BITS, RunLength
 from benchmarks.codecs.tiles import EightBit, Tiling
 from benchmarks.rate_models import Cut
-from benchmarks.rate_quantisers import Quantised, quantise
+from benchmarks.rate_quantisers import Quantised, quantise, schemes
 from benchmarks.rate_score import Score, difference
 
-__all__ = ["Point", "Ranges", "absent", "measure_cut", "measure_inputs"]
+__all__ = ["Plan", "Point", "absent", "measure_cut"]
 
 Floats = npt.NDArray[np.float32]
 Say = Callable[[str], None]
 
-QPS = (18, 24, 28, 31, 34, 36, 38, 40, 42, 44)
-QUALITIES = (5, 10, 20, 35, 60, 85, 95)
+QPS = (24, 28, 32, 35, 38, 41, 44)
+QUALITIES = (5, 15, 30, 50, 75, 90)
 INPUT_BITS = (2, 3, 4, 5, 6, 8)
 #: Rivals on levels are measured for every N at the first family of quantisers, and elsewhere
 #: where the levels lose at most this much: what loses more can be no answer to the question.
-_WORTH = 0.015
+_WORTH = 0.01
 _SAMPLE = 4
 _WORDS = 400
 _SLOW = 2
@@ -92,35 +92,51 @@ class Ranges:
         )  # fmt: skip
 
 
-def measure_cut(
-    cut: Cut, reference: Score, without: Sequence[str], say: Say, *, quick: bool = False
-) -> Iterator[Point]:
-    """Every codec of levels and of tiles; ``without`` names those that are absent."""
+@dataclass(frozen=True)
+class Plan:
+    """What of it is measured: ``without`` names codecs that are absent, ``part`` is "all",
+    "isthmus" or "rivals", ``quick`` takes a few settings."""
+
+    without: Sequence[str]
+    part: str = "all"
+    quick: bool = False
+
+    def measures(self, codec: str) -> bool:
+        """Whether points of this codec come out."""
+        ours = codec.startswith("Isthmus")
+        return self.part == "all" or ours == (self.part == "isthmus")
+
+
+def measure_cut(cut: Cut, reference: Score, plan: Plan, say: Say) -> Iterator[Point]:
+    """Every codec of levels, of tiles and of inputs."""
     ranges = Ranges(cut, reference)
-    yield from _levels(ranges, without, say, quick)
-    yield from _tiles(ranges, without, say, quick)
+    yield from _levels(ranges, plan, say)
+    if plan.part != "isthmus":
+        yield from _tiles(ranges, plan, say)
+        yield from _whole(ranges, plan)
+        say(f"{cut.task.name} {cut.name}: inputs themselves")
 
 
-def _levels(ranges: Ranges, without: Sequence[str], say: Say, quick: bool) -> Iterator[Point]:
+def _levels(ranges: Ranges, plan: Plan, say: Say) -> Iterator[Point]:
     """Isthmus and the lossless rivals, at every quantiser."""
     cut = ranges.cut
-    for number, one in enumerate(quantise(cut, quick=quick)):
+    used = () if plan.part == "rivals" else schemes()
+    for number, one in enumerate(quantise(cut, used, quick=plan.quick)):
         levels = one.levels(cut.features)
         scores = {name: ranges.answer(values[levels]) for name, values in one.values.items()}
         losses = {name: difference(ranges.reference, s)[0] for name, s in scores.items()}
         best = min(losses, key=lambda name: losses[name])
         for scheme, profile, rung in one.profiles:
-            codec = Isthmus(f"Isthmus {scheme}", one.setting, profile, rung)
-            codes = _coded(codec, levels)
+            ours = Isthmus(f"Isthmus {scheme}", one.setting, profile, rung)
+            codes = _coded(ours, levels)
             for name, score in scores.items():
-                yield ranges.point(codec, codes, score, f", {name}")
-        if one.first or losses[best] <= _WORTH:
-            for codec in _level_rivals(cut, one, without):
+                yield ranges.point(ours, codes, score, f", {name}")
+        if plan.part != "isthmus" and (one.first or losses[best] <= _WORTH):
+            for codec in _level_rivals(cut, one, plan.without):
                 given = _tiled(cut, levels) if isinstance(codec, LevelsPng) else levels
                 codes = _coded(codec, given)
                 yield ranges.point(codec, codes, scores[best], f", {best}")
-        if number % 7 == 6:
-            say(f"{cut.task.name} {cut.name}: levels, {one.family}")
+        say(f"{cut.task.name} {cut.name}: {one.setting} ({number + 1})")
 
 
 def _coded(codec: Codec, arrays: Array8) -> list[bytes]:
@@ -137,7 +153,7 @@ def _coded(codec: Codec, arrays: Array8) -> list[bytes]:
 def _level_rivals(cut: Cut, one: Quantised, without: Sequence[str]) -> Iterator[Codec]:
     """Each rival in the form that needs the fewest bytes on calibration levels."""
     trained = one.levels(cut.calibration[:_WORDS])
-    sample = trained[:: max(1, len(trained) // _SAMPLE)][:_SAMPLE]
+    sample = list(trained[:: max(1, len(trained) // _SAMPLE)][:_SAMPLE])
     count, shape, setting = one.count, cut.shape, one.setting
     choices: dict[str, list[Codec]] = {
         RunLength.name: [
@@ -173,14 +189,14 @@ def _level_rivals(cut: Cut, one: Quantised, without: Sequence[str]) -> Iterator[
     forms: list[Codec] = [
         LevelsPng("PNG of levels", setting, count, bits) for bits in sorted({depth, 8})
     ]
-    yield cheapest(forms, list(_tiled(cut, sample)))
+    yield cheapest(forms, list(_tiled(cut, np.stack(sample))))
 
 
 def _tiled(cut: Cut, levels: Array8) -> Array8:
     return Tiling.near_square(cut.shape).tile(levels)
 
 
-def _tiles(ranges: Ranges, without: Sequence[str], say: Say, quick: bool) -> Iterator[Point]:
+def _tiles(ranges: Ranges, plan: Plan, say: Say) -> Iterator[Point]:
     """Codecs of pictures on tiles of 8 bits, each at two clip ranges."""
     cut = ranges.cut
     tiling = Tiling.near_square(cut.shape)
@@ -191,8 +207,8 @@ def _tiles(ranges: Ranges, without: Sequence[str], say: Say, quick: bool) -> Ite
         name = "min-max" if share == 1 else f"p{100 * share:g}"
         pictures = tiling.tile(eight.forward(cut.features))
         codecs: list[Codec] = [Png("PNG of 8-bit tiles", "8 bit")]
-        qps, qualities = (QPS[::4], QUALITIES[::4]) if quick else (QPS, QUALITIES)
-        if hevc.Hevc.name not in without:
+        qps, qualities = (QPS[::6], QUALITIES[::5]) if plan.quick else (QPS, QUALITIES)
+        if hevc.Hevc.name not in plan.without:
             codecs += [hevc.Hevc(qp, tiling.size) for qp in qps]
         codecs += [Jpeg("JPEG on tiles", quality, colour=False) for quality in qualities]
         codecs += [WebP("WebP on tiles", quality, colour=False) for quality in qualities]
@@ -223,14 +239,14 @@ class _InputBits(Codec):
         return (planes @ (1 << np.arange(self._bits - 1, -1, -1))).astype(np.uint8)
 
 
-def measure_inputs(cut: Cut, reference: Score, *, quick: bool = False) -> Iterator[Point]:
+def _whole(ranges: Ranges, plan: Plan) -> Iterator[Point]:
     """What the whole network answers to inputs that were sent themselves.
 
     The range of inputs that are no pictures is that of the calibration inputs.
     """
-    ranges = Ranges(cut, reference)
+    cut = ranges.cut
     if cut.inputs.dtype == np.uint8:
-        for quality in QUALITIES[::4] if quick else QUALITIES:
+        for quality in QUALITIES[::5] if plan.quick else QUALITIES:
             for codec in (
                 Jpeg("picture as JPEG", quality, colour=True),
                 WebP("picture as WebP", quality, colour=True),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,8 +67,9 @@ def schemes() -> tuple[str, ...]:
     return ("paper",) if known is None else ("paper", "neighbour")
 
 
-def quantise(cut: Cut, *, quick: bool = False) -> Iterator[Quantised]:
-    """Every quantiser of a cut, as ``isthmus generate`` would make it for float features."""
+def quantise(cut: Cut, used: Sequence[str], *, quick: bool = False) -> Iterator[Quantised]:
+    """Every quantiser of a cut, as ``isthmus generate`` would make it for float features, with a
+    profile for each of the schemes ``used``."""
     tensor = TensorSpec(cut.name, cut.shape, "float32", 0.0, 0)
     statistics = TensorStatistics(cut.shape, name=f"features of {cut.name}")
     for begin in range(0, len(cut.calibration), _BATCH):
@@ -83,13 +84,13 @@ def quantise(cut: Cut, *, quick: bool = False) -> Iterator[Quantised]:
         }  # fmt: skip
         designs = {}
         profiles = {}
-        for scheme in schemes():
+        for scheme in {"paper": None, **dict.fromkeys(used)}:
             named = {"scheme": scheme} if len(schemes()) > 1 else {}
             options = make_options({**given, **named})
             made = design_rungs(options, tensor, statistics, cut.activation, samples)
             designs[scheme] = made
             rungs = tuple(design.rung for design in made)
-            profiles[scheme] = Profile(tensor, rungs, tensor.rows, **named)
+            profiles[scheme] = Profile(tensor, rungs, tensor.rows)
         for rung, count in enumerate(levels):
             quantizer = designs["paper"][rung].quantizer
             values = {"published": quantizer.values}
@@ -100,7 +101,7 @@ def quantise(cut: Cut, *, quick: bool = False) -> Iterator[Quantised]:
                 count,
                 quantizer,
                 {name: found.astype(np.float32) for name, found in values.items()},
-                tuple((scheme, profiles[scheme], rung) for scheme in schemes()),
+                tuple((scheme, profiles[scheme], rung) for scheme in used),
                 number == 0,
             )
 
