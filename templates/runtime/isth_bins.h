@@ -23,40 +23,53 @@
 #define ISTH_RANGE_MIN 0x1000000u
 #define ISTH_RANGE_START 0xFFFFFFFFu
 
-/* The part of an encoder that the inner loop keeps in registers. */
+/* Hints for the compiler alone: a condition that seldom holds, a function not to be inlined. */
+#if defined(__GNUC__)
+#define ISTH_SELDOM(condition) (__builtin_expect((condition) ? 1 : 0, 0) != 0)
+#define ISTH_ALONE __attribute__((noinline))
+#else
+#define ISTH_SELDOM(condition) (condition)
+#define ISTH_ALONE
+#endif
+
+/*
+ * The part of an encoder that the inner loop keeps in registers. Bytes go to `next` until it is
+ * `limit`; from then on they are counted in `lost` and not kept.
+ */
 typedef struct isth_bin_writer {
     uint32_t low;
     uint32_t range;
     uint32_t rate;
-    uint8_t *out;
-    size_t position;
-    size_t capacity;
+    uint8_t *next;
+    uint8_t *limit;
+    size_t lost;
 } isth_bin_writer;
 
 /* Adds one to the number already written: 0xFF bytes turn over until one does not. */
 static inline void isth_carry(const isth_bin_writer *w) {
-    size_t i = w->position;
+    uint8_t *byte = w->next;
 
-    if (i > w->capacity) {
+    if (w->lost != 0u) {
         return; /* overflowed: the bytes are not kept, only counted */
     }
     do {
-        i--;
-        w->out[i] = (uint8_t)(w->out[i] + 1u);
-    } while (w->out[i] == 0u);
+        byte--;
+        *byte = (uint8_t)(*byte + 1u);
+    } while (*byte == 0u);
 }
 
 static inline void isth_shift_byte(isth_bin_writer *w) {
-    if (w->position < w->capacity) {
-        w->out[w->position] = (uint8_t)(w->low >> 24);
+    if (ISTH_SELDOM(w->next == w->limit)) {
+        w->lost++;
+    } else {
+        *w->next++ = (uint8_t)(w->low >> 24);
     }
-    w->position++;
     w->low <<= 8;
     w->range <<= 8;
 }
 
 static inline void isth_renormalise(isth_bin_writer *w) {
-    while (w->range < ISTH_RANGE_MIN) {
+    while (ISTH_SELDOM(w->range < ISTH_RANGE_MIN)) {
         isth_shift_byte(w);
     }
 }
@@ -71,13 +84,13 @@ static inline uint32_t isth_code_zero(isth_bin_writer *w, uint32_t p) {
 /* Codes a one under the probability `p` of a one; returns the probability after it. */
 static inline uint32_t isth_code_one(isth_bin_writer *w, uint32_t p) {
     uint32_t bound = (w->range >> 12) * ((p + 8u) >> 4);
-    uint32_t before = w->low;
 
-    w->low += w->range - bound;
-    w->range = bound;
-    if (w->low < before) {
+    w->range -= bound;
+    w->low += w->range;
+    if (ISTH_SELDOM(w->low < w->range)) {
         isth_carry(w);
     }
+    w->range = bound;
     isth_renormalise(w);
     return p + ((65536u - p) >> w->rate);
 }

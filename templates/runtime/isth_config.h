@@ -5,6 +5,7 @@
 #ifndef ISTH_CONFIG_H
 #define ISTH_CONFIG_H
 
+#define ISTH_WITH_PAPER 1     /* scheme "paper" */
 #define ISTH_WITH_NEIGHBOUR 1 /* scheme "neighbour" */
 #define ISTH_WITH_SUFFIX 1    /* more than 16 levels */
 #define ISTH_WITH_PACKETS 1   /* frames cut into packets */

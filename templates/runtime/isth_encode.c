@@ -11,7 +11,6 @@
 enum { STATE_IDLE = 0, STATE_OPEN = 1 };
 enum { FLAG_SLICED = 1, FLAG_PACKET = 2, FLAG_FLAT = 4 };
 enum { CHUNK = 32 }; /* elements quantised at a time where there is no table of int8 */
-#define CHECK_ELEMENTS 32u /* channels between two looks at the length (chapter 6.3) */
 #define SLACK_BYTES 64u
 #define PACKET_UNITS_MAX 256u
 
@@ -43,43 +42,38 @@ size_t isth_workspace_words(const isth_profile *profile, unsigned rung) {
     return r->context_count + (bytes + 1u) / 2u;
 }
 
-static size_t header_bytes(const isth_profile *profile) {
-    return profile->slices > 1u ? (size_t)ISTH_SLICED_HEADER_BYTES : (size_t)ISTH_HEADER_BYTES;
-}
+/* The contexts of `rung` as its profile starts them. */
+static void load_contexts(const isth_rung *rung, uint16_t *to) {
+    const uint16_t *end = to + rung->context_count;
+    const uint16_t *initial = rung->initial;
+    const uint8_t *state = rung->states;
 
-/* The context set that makes all levels about equally likely, and no other. */
-static void turn_flat(isth_encoder *e) {
-    const isth_rung *rung = e->rung;
-    unsigned ahead = rung->classes - 1u;
-    unsigned i;
-
-    for (i = 0; i < rung->set_bins; i++) {
-        e->contexts[i] = (uint16_t)(ahead != 0u ? (ahead << 16) / (ahead + 1u) : 0x8000u);
-        ahead -= ahead != 0u ? 1u : 0u;
+    if (state == NULL) {
+        while (to != end) {
+            *to++ = *initial++;
+        }
+        return;
     }
-    e->flat = 1u;
+    while (to != end) {
+        *to++ = (uint16_t)(256u * *state++ + 128u);
+    }
 }
 
 /* Contexts, row and coder as a slice or packet begins; `first` is its first element. */
 static void restart(isth_encoder *e, uint32_t first, unsigned flat) {
     const isth_rung *rung = e->rung;
-    uint32_t i;
 
     e->low = 0u;
     e->range = ISTH_RANGE_START;
     e->flat = 0u;
-    for (i = 0; i < rung->context_count; i++) {
-        e->contexts[i] =
-            (uint16_t)(rung->states != NULL ? 256u * rung->states[i] + 128u : rung->initial[i]);
-    }
+    load_contexts(rung, e->contexts);
 #if ISTH_WITH_NEIGHBOUR
     if (rung->choice != NULL) {
         const isth_choice *choice = rung->choice;
         uint32_t slack = e->profile->packet_bytes / 8u;
 
-        for (i = 0; i < choice->step + e->profile->row_elements; i++) {
-            e->row[i] = choice->class_bins[rung->levels];
-        }
+        isth_fill(e->row, choice->class_bins[rung->levels],
+                  choice->step + e->profile->row_elements);
         slack = slack == 0u || slack > SLACK_BYTES ? SLACK_BYTES : slack;
         e->allowed = slack << 8;
         e->column = e->profile->row_elements != 0u ? first % e->profile->row_elements : 0u;
@@ -88,9 +82,13 @@ static void restart(isth_encoder *e, uint32_t first, unsigned flat) {
 #else
     (void)first;
 #endif
+#if ISTH_WITH_NEIGHBOUR || ISTH_WITH_PACKETS
     if (flat != 0u) {
-        turn_flat(e);
+        isth_turn_flat(e);
     }
+#else
+    (void)flat;
+#endif
 }
 
 isth_status isth_encoder_begin(isth_encoder *e, const isth_profile *profile, unsigned rung,
@@ -117,7 +115,7 @@ isth_status isth_encoder_begin(isth_encoder *e, const isth_profile *profile, uns
     e->out = out;
     e->capacity = capacity;
     e->start = 0u;
-    e->position = header_bytes(profile);
+    e->position = isth_header_bytes(profile);
     e->remaining = isth_slice_elements(profile, slice);
     e->unit_fill = 0u;
     e->first = 0u;
@@ -133,75 +131,30 @@ isth_status isth_encoder_begin(isth_encoder *e, const isth_profile *profile, uns
     return ISTH_OK;
 }
 
-/* Elements that one context set, or one run of channels, codes without a look at the length. */
-static inline void code_run(isth_encoder *e, const uint8_t *table, const uint8_t *values,
-                            size_t count) {
+/* The levels of one slice or packet that come next, each below N: centre[v] of value v. */
+static void code_values(isth_encoder *e, const uint8_t *centre, const int8_t *values,
+                        size_t count) {
 #if ISTH_WITH_SUFFIX
     if (e->rung->suffix_bits != 0u) {
-        isth_code_suffixed(e, table, values, count);
+        isth_code_suffixed(e, centre, values, count);
         return;
     }
 #endif
-#if ISTH_WITH_NEIGHBOUR
-    if (e->rung->choice != NULL && e->flat == 0u) {
-        isth_code_neighbours(e, table, values, count);
-        return;
+#if ISTH_WITH_NEIGHBOUR && ISTH_WITH_PAPER
+    if (e->rung->choice == NULL) {
+        isth_code_one_set(e, centre, values, count);
+    } else {
+        isth_code_neighbours(e, centre, values, count);
     }
+#elif ISTH_WITH_NEIGHBOUR
+    isth_code_neighbours(e, centre, values, count);
+#else
+    isth_code_one_set(e, centre, values, count);
 #endif
-    isth_code_one_set(e, table, values, count);
-}
-
-#if ISTH_WITH_NEIGHBOUR
-/* Goes on past a run; the rest of the slice is flat where the payload has become too long. */
-static void look(isth_encoder *e, uint32_t count, size_t header) {
-    const isth_choice *choice = e->rung->choice;
-    uint32_t length = (uint32_t)(e->position - e->start - header);
-
-    e->column += count;
-    e->channel += count;
-    e->allowed += count * choice->element_cost;
-    if (e->column == e->profile->row_elements) {
-        e->column = 0u;
-    }
-    if (e->channel == choice->channels) {
-        e->channel = 0u;
-    } else if (e->channel % CHECK_ELEMENTS != 0u) {
-        return;
-    }
-    if (e->flat == 0u && length << 8 > e->allowed) {
-        turn_flat(e);
-    }
-}
-#endif
-
-/* The levels of one slice or packet that come next, each below N. */
-static inline void code_values(isth_encoder *e, const uint8_t *table, const uint8_t *values,
-                               size_t count) {
-#if ISTH_WITH_NEIGHBOUR
-    const isth_choice *choice = e->rung->choice;
-
-    if (choice != NULL) {
-        size_t header = header_bytes(e->profile);
-
-        while (count != 0u) {
-            size_t run = choice->channels - e->channel;
-            size_t look_at = CHECK_ELEMENTS - e->channel % CHECK_ELEMENTS;
-
-            run = run < look_at ? run : look_at;
-            run = run < count ? run : count;
-            code_run(e, table, values, run);
-            look(e, (uint32_t)run, header);
-            values += run;
-            count -= run;
-        }
-        return;
-    }
-#endif
-    code_run(e, table, values, count);
 }
 
 static void code_levels(isth_encoder *e, const uint8_t *levels, size_t count) {
-    code_values(e, NULL, levels, count);
+    code_values(e, isth_same_level, (const int8_t *)levels, count);
 }
 
 /*
@@ -223,7 +176,7 @@ static void flush(isth_bin_writer *w) {
 
 static void write_header(const isth_encoder *e, uint8_t *out, size_t payload) {
     const isth_profile *profile = e->profile;
-    size_t header = header_bytes(profile);
+    size_t header = isth_header_bytes(profile);
     uint32_t crc = profile->digest_crc;
 
     out[0] = (uint8_t)(0x10u | e->flags);
@@ -258,17 +211,17 @@ static void write_header(const isth_encoder *e, uint8_t *out, size_t payload) {
 
 /* Ends the slice or packet that begins at e->start. Past the capacity bytes are counted only. */
 static void close_slice(isth_encoder *e) {
-    size_t payload = e->start + header_bytes(e->profile);
+    size_t payload = e->start + isth_header_bytes(e->profile);
     isth_bin_writer w = isth_writer_load(e);
 
     flush(&w);
-    if (w.position <= w.capacity) {
-        while (w.position > payload && w.out[w.position - 1u] == 0u) {
-            w.position--;
-        }
-        write_header(e, e->out + e->start, w.position - payload);
-    }
     isth_writer_store(e, &w);
+    if (e->position <= e->capacity) {
+        while (e->position > payload && e->out[e->position - 1u] == 0u) {
+            e->position--;
+        }
+        write_header(e, e->out + e->start, e->position - payload);
+    }
 }
 
 #if ISTH_WITH_PACKETS
@@ -393,11 +346,16 @@ static isth_status push(isth_encoder *e, isth_kind kind, const void *values, siz
 isth_status isth_encoder_push_i8(isth_encoder *e, const int8_t *values, size_t count) {
     isth_status status = push_check(e, ISTH_I8, count);
 
-    if (status != ISTH_OK || e->profile->packet_bytes != 0u) {
-        return status != ISTH_OK ? status : push(e, ISTH_I8, values, count);
+    if (status != ISTH_OK) {
+        return status;
     }
+#if ISTH_WITH_PACKETS
+    if (e->profile->packet_bytes != 0u) {
+        return push(e, ISTH_I8, values, count);
+    }
+#endif
     e->remaining -= (uint32_t)count;
-    code_values(e, e->rung->table_i8, (const uint8_t *)values, count);
+    code_values(e, e->rung->table_i8 + 128, values, count);
     return ISTH_OK;
 }
 

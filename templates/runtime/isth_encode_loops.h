@@ -2,8 +2,8 @@
  * Isthmus: the encoder's inner loops (docs/BITSTREAM.md, chapters 5 to 7). Private to the runtime.
  *
  * Each loop keeps the writer in registers: it is a local of the loop's own function and no address
- * of it leaves. With a `table` the values are int8 and the table gives their levels; without one
- * they are levels. Callers give NULL or not as a constant, so each form is compiled for itself.
+ * of it leaves. The level of value v is centre[v]: `centre` is the middle of the table of int8, or
+ * isth_same_level for values that are levels already.
  */
 #ifndef ISTH_ENCODE_LOOPS_H
 #define ISTH_ENCODE_LOOPS_H
@@ -12,27 +12,178 @@
 #include "isth_codec.h"
 #include "isth_config.h"
 
+#define ISTH_LOOK_ELEMENTS 32u /* channels between two looks at the length (chapter 6.3) */
+
+static const uint8_t isth_same_level[16] = {0u, 1u, 2u,  3u,  4u,  5u,  6u,  7u,
+                                            8u, 9u, 10u, 11u, 12u, 13u, 14u, 15u};
+
+static inline size_t isth_header_bytes(const isth_profile *profile) {
+    return profile->slices > 1u ? (size_t)ISTH_SLICED_HEADER_BYTES : (size_t)ISTH_HEADER_BYTES;
+}
+
 static inline isth_bin_writer isth_writer_load(const isth_encoder *e) {
     isth_bin_writer w;
 
     w.low = e->low;
     w.range = e->range;
     w.rate = e->rung->rate;
-    w.out = e->out;
-    w.position = e->position;
-    w.capacity = e->capacity;
+    w.lost = e->position > e->capacity ? e->position - e->capacity : 0u;
+    w.next = e->out + (e->position - w.lost);
+    w.limit = w.lost != 0u ? w.next : e->out + e->capacity;
     return w;
 }
 
 static inline void isth_writer_store(isth_encoder *e, const isth_bin_writer *w) {
     e->low = w->low;
     e->range = w->range;
-    e->position = w->position;
+    e->position = (size_t)(w->next - e->out) + w->lost;
 }
 
-static inline unsigned isth_level(const uint8_t *table, uint8_t value) {
-    return table != NULL ? table[value ^ 0x80u] : value;
+#if ISTH_WITH_NEIGHBOUR || ISTH_WITH_PACKETS
+static ISTH_ALONE void isth_fill(uint8_t *to, uint8_t value, size_t count) {
+    const uint8_t *end = to + count;
+
+    while (to != end) {
+        *to++ = value;
+    }
 }
+
+/*
+ * From here on one context set, which makes all levels about equally likely: with a row of zeros
+ * and the tables below every neighbour and channel chooses the first.
+ */
+static ISTH_ALONE void isth_turn_flat(isth_encoder *e) {
+    const isth_rung *rung = e->rung;
+    unsigned ahead = rung->classes - 1u;
+    unsigned i;
+
+    for (i = 0; i < rung->set_bins; i++) {
+        e->contexts[i] = (uint16_t)(ahead != 0u ? (ahead << 16) / (ahead + 1u) : 0x8000u);
+        ahead -= ahead != 0u ? 1u : 0u;
+    }
+    if (rung->choice != NULL) {
+        isth_fill(e->row, 0u, rung->choice->step + e->profile->row_elements);
+    }
+    e->flat = 1u;
+}
+#endif
+
+#if ISTH_WITH_NEIGHBOUR
+static const uint16_t isth_flat_base[ISTH_LOOK_ELEMENTS] = {0u};
+static const uint8_t isth_flat_class[16] = {0u};
+
+/* Elements to the next look at the length, of `count`. */
+static inline uint32_t isth_run(const isth_encoder *e, size_t count) {
+    uint32_t run = ISTH_LOOK_ELEMENTS - e->channel % ISTH_LOOK_ELEMENTS;
+
+    if (run > e->rung->choice->channels - e->channel) {
+        run = e->rung->choice->channels - e->channel;
+    }
+    return run < count ? run : (uint32_t)count;
+}
+
+/* Goes on past a run; the rest of the slice is flat where the payload has become too long. */
+static inline void isth_look(isth_encoder *e, uint32_t run, const isth_bin_writer *w) {
+    const isth_choice *choice = e->rung->choice;
+    size_t length = (size_t)(w->next - e->out) + w->lost - e->start;
+
+    e->column += run;
+    e->channel += run;
+    e->allowed += run * choice->element_cost;
+    if (e->column == e->profile->row_elements) {
+        e->column = 0u;
+    }
+    if (e->channel == choice->channels) {
+        e->channel = 0u;
+    } else if (e->channel % ISTH_LOOK_ELEMENTS != 0u) {
+        return;
+    }
+    length -= isth_header_bytes(e->profile);
+    if (e->flat == 0u && (uint32_t)length << 8 > e->allowed) {
+        isth_turn_flat(e);
+    }
+}
+
+/*
+ * Elements of a scheme "neighbour" up to 16 levels. row[step] holds the class above (what was coded
+ * there in the row before) until the element's own class takes its place, and row[0] the class to
+ * the left.
+ */
+static ISTH_ALONE void isth_code_neighbours(isth_encoder *e, const uint8_t *centre,
+                                            const int8_t *values, size_t count) {
+    const isth_choice *choice = e->rung->choice;
+    isth_bin_writer w = isth_writer_load(e);
+    uint16_t *contexts = e->contexts;
+    const uint32_t last = e->rung->classes - 1u;
+    const int8_t *end = values + count;
+
+    while (values != end) {
+        const uint32_t run = isth_run(e, (size_t)(end - values));
+        const int8_t *stop = values + run;
+        const uint16_t *base = e->flat != 0u ? isth_flat_base : choice->channel_base + e->channel;
+        const uint8_t *class_bins = e->flat != 0u ? isth_flat_class : choice->class_bins;
+        const uint32_t class_count = choice->class_count;
+        const size_t step = choice->step;
+        uint8_t *row = e->row + e->column;
+
+        do {
+            uint32_t class_ = centre[*values++];
+            uint16_t *context = contexts + (*base++ + row[step] * class_count + row[0]);
+
+            row[step] = class_bins[class_];
+            row++;
+            if (ISTH_SELDOM(class_ != 0u)) {
+                uint32_t i;
+
+                for (i = 0; i != class_; i++) {
+                    isth_write_one(&w, context + i);
+                }
+                if (class_ == last) {
+                    continue;
+                }
+                context += class_;
+            }
+            isth_write_zero(&w, context);
+        } while (values != stop);
+        isth_look(e, run, &w);
+    }
+    isth_writer_store(e, &w);
+}
+#endif
+
+#if ISTH_WITH_PAPER
+/*
+ * One context set for all elements, up to 16 levels: the context of the first bin, which every
+ * element uses, stays in a register too.
+ */
+static ISTH_ALONE void isth_code_one_set(isth_encoder *e, const uint8_t *centre,
+                                         const int8_t *values, size_t count) {
+    isth_bin_writer w = isth_writer_load(e);
+    uint16_t *contexts = e->contexts;
+    const uint32_t last = e->rung->classes - 1u;
+    const int8_t *stop = values + count;
+    uint32_t first = contexts[0];
+
+    for (; values != stop; values++) {
+        uint32_t class_ = centre[*values];
+        uint32_t i;
+
+        if (!ISTH_SELDOM(class_ != 0u)) {
+            first = isth_code_zero(&w, first);
+            continue;
+        }
+        first = isth_code_one(&w, first);
+        for (i = 1; i < class_; i++) {
+            isth_write_one(&w, contexts + i);
+        }
+        if (i != last) {
+            isth_write_zero(&w, contexts + i);
+        }
+    }
+    contexts[0] = (uint16_t)first;
+    isth_writer_store(e, &w);
+}
+#endif
 
 #if ISTH_WITH_SUFFIX
 /* The bits below the unary class: a tree of contexts in class 0, one context a bit elsewhere. */
@@ -72,96 +223,44 @@ static inline void isth_write_level(isth_bin_writer *w, const isth_rung *rung, u
 }
 #endif
 
-/*
- * One context set for all elements, up to 16 levels: the context of the first bin, which every
- * element uses, stays in a register too.
- */
-static inline void isth_code_one_set(isth_encoder *e, const uint8_t *table, const uint8_t *values,
-                                     size_t count) {
+#if ISTH_WITH_SUFFIX
+/* More than 16 levels, either scheme: the general and slower form of both loops. */
+static ISTH_ALONE void isth_code_suffixed(isth_encoder *e, const uint8_t *centre,
+                                          const int8_t *values, size_t count) {
+    const isth_rung *rung = e->rung;
     isth_bin_writer w = isth_writer_load(e);
-    uint16_t *contexts = e->contexts;
-    const uint16_t *end = contexts + (e->rung->classes - 1u);
-    const uint8_t *stop = values + count;
-    uint32_t first = contexts[0];
+    const int8_t *end = values + count;
 
-    while (values != stop) {
-        unsigned class_ = isth_level(table, *values++);
+    while (values != end) {
+        uint32_t run = (uint32_t)(end - values);
+        uint32_t i;
+#if ISTH_WITH_NEIGHBOUR
+        const isth_choice *choice = e->flat != 0u ? NULL : rung->choice;
+        uint8_t *row = e->row + e->column;
 
-        if (class_ == 0u) {
-            first = isth_code_zero(&w, first);
-        } else {
-            uint16_t *context = contexts + 1;
-
-            first = isth_code_one(&w, first);
-            while (--class_ != 0u) {
-                isth_write_one(&w, context++);
-            }
-            if (context != end) {
-                isth_write_zero(&w, context);
-            }
+        if (rung->choice != NULL) {
+            run = isth_run(e, run);
         }
-    }
-    contexts[0] = (uint16_t)first;
-    isth_writer_store(e, &w);
-}
+#endif
+        for (i = 0; i < run; i++) {
+            unsigned level = centre != isth_same_level ? centre[values[i]] : (uint8_t)values[i];
+            uint16_t *set = e->contexts;
 
 #if ISTH_WITH_NEIGHBOUR
-/*
- * Elements of successive channels of one position, up to 16 levels. row[step] holds the class above
- * (what was coded there in the row before) until the element's own class takes its place, and
- * row[0] the class to the left.
- */
-static inline void isth_code_neighbours(isth_encoder *e, const uint8_t *table,
-                                        const uint8_t *values, size_t count) {
-    const isth_choice *choice = e->rung->choice;
-    isth_bin_writer w = isth_writer_load(e);
-    const uint16_t *base = choice->channel_base + e->channel;
-    const uint8_t *class_bins = choice->class_bins;
-    const uint8_t *stop = values + count;
-    uint16_t *contexts = e->contexts;
-    uint8_t *row = e->row + e->column;
-    const size_t step = choice->step;
-    const unsigned class_count = choice->class_count;
-    const unsigned last = e->rung->classes - 1u;
-
-    while (values != stop) {
-        unsigned class_ = isth_level(table, *values++);
-        uint16_t *context = contexts + *base++ + row[step] * class_count + row[0];
-        uint16_t *end = context + last;
-
-        row[step] = class_bins[class_];
-        row++;
-        for (; class_ != 0u; class_--) {
-            isth_write_one(&w, context++);
-        }
-        if (context != end) {
-            isth_write_zero(&w, context);
-        }
-    }
-    isth_writer_store(e, &w);
-}
+            if (choice != NULL) {
+                set += choice->channel_base[e->channel + i];
+                set += row[i + choice->step] * (unsigned)choice->class_count + row[i];
+                row[i + choice->step] = choice->class_bins[level];
+            }
 #endif
-
-#if ISTH_WITH_SUFFIX
-/* Any number of levels, either scheme: the general and slower form of both loops. */
-static inline void isth_code_suffixed(isth_encoder *e, const uint8_t *table, const uint8_t *values,
-                                      size_t count) {
-    const isth_rung *rung = e->rung;
-    const isth_choice *choice = e->flat != 0u ? NULL : rung->choice;
-    isth_bin_writer w = isth_writer_load(e);
-    uint8_t *row = e->row + e->column;
-    size_t i;
-
-    for (i = 0; i < count; i++) {
-        unsigned level = isth_level(table, values[i]);
-        uint16_t *set = e->contexts;
-
-        if (choice != NULL) {
-            set += choice->channel_base[e->channel + i];
-            set += row[i + choice->step] * (unsigned)choice->class_count + row[i];
-            row[i + choice->step] = choice->class_bins[level];
+            isth_write_level(&w, rung, set, level);
         }
-        isth_write_level(&w, rung, set, level);
+        values += run;
+#if ISTH_WITH_NEIGHBOUR
+        if (rung->choice != NULL) {
+            isth_look(e, run, &w);
+        }
+#endif
     }
     isth_writer_store(e, &w);
 }

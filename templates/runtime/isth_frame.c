@@ -3,23 +3,28 @@
  */
 #include "isth_codec.h"
 
-static isth_status push_kind(isth_encoder *e, isth_kind kind, const void *tensor, size_t first,
-                             size_t count) {
-    switch (kind) {
-    case ISTH_I8:
-        return isth_encoder_push_i8(e, (const int8_t *)tensor + first, count);
-    case ISTH_I16:
-        return isth_encoder_push_i16(e, (const int16_t *)tensor + first, count);
-    case ISTH_F32:
-        return isth_encoder_push_f32(e, (const float *)tensor + first, count);
-    case ISTH_LEVELS:
-    default:
-        return isth_encoder_push_levels(e, (const uint8_t *)tensor + first, count);
-    }
+/* A function for each type of element, so that a program links only those it calls. */
+typedef isth_status (*push_function)(isth_encoder *e, const void *tensor, size_t first,
+                                     size_t count);
+
+static isth_status push_i8(isth_encoder *e, const void *tensor, size_t first, size_t count) {
+    return isth_encoder_push_i8(e, (const int8_t *)tensor + first, count);
+}
+
+static isth_status push_i16(isth_encoder *e, const void *tensor, size_t first, size_t count) {
+    return isth_encoder_push_i16(e, (const int16_t *)tensor + first, count);
+}
+
+static isth_status push_f32(isth_encoder *e, const void *tensor, size_t first, size_t count) {
+    return isth_encoder_push_f32(e, (const float *)tensor + first, count);
+}
+
+static isth_status push_levels(isth_encoder *e, const void *tensor, size_t first, size_t count) {
+    return isth_encoder_push_levels(e, (const uint8_t *)tensor + first, count);
 }
 
 static isth_status encode_frame(isth_encoder *e, const isth_profile *profile, unsigned rung,
-                                uint16_t sequence, isth_kind kind, const void *tensor,
+                                uint16_t sequence, push_function push, const void *tensor,
                                 uint16_t *workspace, size_t words, uint8_t *out, size_t capacity,
                                 size_t *length) {
     isth_status result = ISTH_OK;
@@ -36,7 +41,7 @@ static isth_status encode_frame(isth_encoder *e, const isth_profile *profile, un
                                                 out + used, capacity - used);
 
         if (status == ISTH_OK) {
-            status = push_kind(e, kind, tensor, first, count);
+            status = push(e, tensor, first, count);
         }
         if (status == ISTH_OK) {
             status = isth_encoder_finish(e, &slice_length);
@@ -56,28 +61,28 @@ static isth_status encode_frame(isth_encoder *e, const isth_profile *profile, un
 isth_status isth_encode_i8(isth_encoder *e, const isth_profile *profile, unsigned rung,
                            uint16_t sequence, const int8_t *tensor, uint16_t *workspace,
                            size_t words, uint8_t *out, size_t capacity, size_t *length) {
-    return encode_frame(e, profile, rung, sequence, ISTH_I8, tensor, workspace, words, out,
+    return encode_frame(e, profile, rung, sequence, push_i8, tensor, workspace, words, out,
                         capacity, length);
 }
 
 isth_status isth_encode_i16(isth_encoder *e, const isth_profile *profile, unsigned rung,
                             uint16_t sequence, const int16_t *tensor, uint16_t *workspace,
                             size_t words, uint8_t *out, size_t capacity, size_t *length) {
-    return encode_frame(e, profile, rung, sequence, ISTH_I16, tensor, workspace, words, out,
+    return encode_frame(e, profile, rung, sequence, push_i16, tensor, workspace, words, out,
                         capacity, length);
 }
 
 isth_status isth_encode_f32(isth_encoder *e, const isth_profile *profile, unsigned rung,
                             uint16_t sequence, const float *tensor, uint16_t *workspace,
                             size_t words, uint8_t *out, size_t capacity, size_t *length) {
-    return encode_frame(e, profile, rung, sequence, ISTH_F32, tensor, workspace, words, out,
+    return encode_frame(e, profile, rung, sequence, push_f32, tensor, workspace, words, out,
                         capacity, length);
 }
 
 isth_status isth_encode_levels(isth_encoder *e, const isth_profile *profile, unsigned rung,
                                uint16_t sequence, const uint8_t *levels, uint16_t *workspace,
                                size_t words, uint8_t *out, size_t capacity, size_t *length) {
-    return encode_frame(e, profile, rung, sequence, ISTH_LEVELS, levels, workspace, words, out,
+    return encode_frame(e, profile, rung, sequence, push_levels, levels, workspace, words, out,
                         capacity, length);
 }
 
@@ -89,12 +94,27 @@ static size_t scaled(size_t length, uint32_t ratio) {
     return high * ratio + ((low * ratio + 0xFFFu) >> 12);
 }
 
+static push_function push_of(isth_kind kind) {
+    switch (kind) {
+    case ISTH_I8:
+        return push_i8;
+    case ISTH_I16:
+        return push_i16;
+    case ISTH_F32:
+        return push_f32;
+    case ISTH_LEVELS:
+    default:
+        return push_levels;
+    }
+}
+
 isth_status isth_encode_within(isth_encoder *e, const isth_profile *profile, uint16_t sequence,
                                isth_kind kind, const void *tensor, uint16_t *workspace,
                                size_t words, uint8_t *out, size_t budget, size_t *length,
                                unsigned *rung) {
+    push_function push = push_of(kind);
     isth_status status =
-        encode_frame(e, profile, 0u, sequence, kind, tensor, workspace, words, out, budget, length);
+        encode_frame(e, profile, 0u, sequence, push, tensor, workspace, words, out, budget, length);
     unsigned chosen = 1u;
 
     *rung = 0u;
@@ -106,6 +126,6 @@ isth_status isth_encode_within(isth_encoder *e, const isth_profile *profile, uin
         chosen++;
     }
     *rung = chosen;
-    return encode_frame(e, profile, chosen, sequence, kind, tensor, workspace, words, out, budget,
+    return encode_frame(e, profile, chosen, sequence, push, tensor, workspace, words, out, budget,
                         length);
 }

@@ -159,6 +159,7 @@ def _values(given: TreeInput) -> dict[str, Any]:
         "version": __version__,
         "with_neighbour": int(profile.scheme == "neighbour"),
         "with_packets": int(profile.packets is not None),
+        "with_paper": int(any(rung.contexts is None for rung in profile.rungs)),
         "with_suffix": int(any(rung.levels > MAX_CLASSES for rung in profile.rungs)),
         "workspace_words": max(workspace_words(profile, rung) for rung in profile.rungs),
     }

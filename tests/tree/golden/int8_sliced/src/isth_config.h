@@ -7,6 +7,7 @@
 #ifndef ISTH_CONFIG_H
 #define ISTH_CONFIG_H
 
+#define ISTH_WITH_PAPER 1     /* scheme "paper" */
 #define ISTH_WITH_NEIGHBOUR 0 /* scheme "neighbour" */
 #define ISTH_WITH_SUFFIX 1    /* more than 16 levels */
 #define ISTH_WITH_PACKETS 0   /* frames cut into packets */
