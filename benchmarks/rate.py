@@ -10,6 +10,8 @@ same accuracy at each; a rival's levels are put back by the values that lose les
 pictures (HEVC, JPEG, WebP) get the features as 8-bit tiles, near a square, at two clip ranges:
 that of the calibration set from end to end, and without its highest 0.1 percent (and lowest, where
 features go below zero). The picture itself is sent as JPEG and WebP and the whole network answers.
+`--part restorer` adds the frames of ``neighbour`` with a restorer on the host, trained on more of
+the training set.
 
 A rival may choose on the calibration set: layout, order, run length, dictionary, first counts.
 Both sides know the tensor's shape, the quantiser and the clip range, as Isthmus's receiver knows
@@ -66,8 +68,9 @@ def main(arguments: list[str] | None = None) -> int:
         help="measure these networks alone; the results file keeps the others",
     )  # fmt: skip
     parser.add_argument(
-        "--part", choices=("all", "isthmus", "rivals"), default="all",
-        help="measure these codecs alone; the results file keeps the others",
+        "--part", choices=("all", "isthmus", "rivals", "restorer"), default="all",
+        help="measure these codecs alone (restorer: trains, minutes for each point); the results"
+        " file keeps the others",
     )  # fmt: skip
     parser.add_argument("--pictures", type=int, default=None, help="test inputs at most")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks", help="where results go")
@@ -109,7 +112,7 @@ def _kept(
     """
     names = [task.name for task in TASKS]
     file = out / "results" / "rate.json"
-    if file.is_file() and (len(wanted) < len(TASKS) or plan.part != "all"):
+    if file.is_file():
         old_points, old_references, _ = load_results(file)
         done = {(r.task, r.inputs) for r in references}
         ours = {task.name for task in wanted}
@@ -184,7 +187,7 @@ def write_results(
 
     folder = out / "results"
     folder.mkdir(parents=True, exist_ok=True)
-    lists = {
+    lists: dict[str, list[Any]] = {
         "references": [_rounded(asdict(r)) for r in references],
         "points": [list(_rounded(asdict(p)).values()) for p in points],
     }

@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import numpy.typing as npt
 
 from benchmarks.detection import Head, corner_boxes
 from benchmarks.rate_score import Detector, Scorer, TopOne
-from isthmus.interpreters import open_onnx, open_tflite
+from isthmus.interpreters import InferenceModel, open_onnx, open_tflite
 from isthmus_gen.data import load_data
 from isthmus_gen.models import ActivationInfo, load_model, resolve_cut
 
@@ -80,7 +81,8 @@ class Task:
     """A network, its cuts and its inputs.
 
     ``size`` is the height and width of its pictures, ``scale`` what their 0..255 are divided by;
-    ``size`` is None where inputs are no pictures.
+    ``size`` is None where inputs are no pictures. ``training`` is what a restorer is trained on,
+    where there is more than the calibration inputs.
     """
 
     name: str
@@ -92,6 +94,7 @@ class Task:
     size: tuple[int, int] | None = None
     scale: float = 1.0
     metric: str = "top-1"
+    training: Part | None = None
 
     def given(self, x: npt.NDArray[Any]) -> Floats:
         """What the network takes for inputs as they lie in the file."""
@@ -106,13 +109,13 @@ TASKS = (
         "resnet8", "ResNet-8, CIFAR-10", "models/mlperf_tiny/resnet8.keras",
         ("activation_2", "activation_4", "activation_6"),
         Part("cifar10/train_lossless_8068.npz", 1500), Part("cifar10/test_lossless_500.npz", 500),
-        _CIFAR,
+        _CIFAR, training=Part("cifar10/train_lossless_8068.npz", 8068),
     ),
     Task(
         "resnet8_jpeg", "ResNet-8 tuned, CIFAR-10 after JPEG", "models/resnet8_jpeg.keras",
         ("activation_4",),
         Part("cifar10/train_jpeg_20000_packed.npz", 1500), Part("cifar10/test_jpeg_5248.npz", 1500),
-        _CIFAR,
+        _CIFAR, training=Part("cifar10/train_jpeg_20000_packed.npz", 16000),
     ),
     Task(
         "vww", "visual wake words", "models/mlperf_tiny/vww_96.keras",
@@ -136,11 +139,13 @@ class Cut:
     """A cut that is ready to be measured; features are the float network's, [n, *shape].
 
     ``back`` takes features, ``whole`` inputs as they lie in the file; both give what ``scorer``
-    scores. ``inputs`` are uint8 pictures, or float32 where the network takes none;
-    ``input_range`` is that of the calibration inputs.
+    scores; ``front`` takes inputs and gives features, ``graph`` is the back half as a Keras model,
+    or None where there is none. ``data`` is the folder of all sets. ``inputs`` are uint8 pictures,
+    or float32 where the network takes none; ``input_range`` is that of the calibration inputs.
     """
 
     task: Task
+    data: Path
     name: str
     shape: tuple[int, ...]
     activation: ActivationInfo
@@ -150,6 +155,8 @@ class Cut:
     input_range: tuple[float, float]
     back: Callable[[Floats], Any]
     whole: Callable[[npt.NDArray[Any]], Any]
+    front: Callable[[npt.NDArray[Any]], Floats]
+    graph: Any
     scorer: Scorer
 
     @property
@@ -161,7 +168,8 @@ class Cut:
 def prepare(
     task: Task, data: Path, *, quick: bool = False, most: int | None = None
 ) -> Iterator[Cut]:
-    """Each cut of ``task``; ``quick`` takes a few inputs of each set, ``most`` bounds the test."""
+    """Each cut of ``task``; ``quick``: the first, few inputs; ``most`` bounds the test set."""
+    task = replace(task, cuts=task.cuts[:1]) if quick else task
     calibration, _ = task.calibration.load(
         data, task.size, min(2 * _QUICK, task.calibration.most) if quick else task.calibration.most
     )
@@ -189,17 +197,21 @@ def _prepare_keras(
     for name in task.cuts:
         cut = resolve_cut(model, name)
         back = open_tflite(model.split(cut, int8=False).back)
+        front = partial(_batched, partial(model.features, cut), task)
         yield Cut(
             task,
+            data,
             name,
             tuple(cut.shape),
             model.activation(cut),
-            _batched(lambda x, cut=cut: model.features(cut, x), task, calibration),  # type: ignore[misc]
-            _batched(lambda x, cut=cut: model.features(cut, x), task, inputs),  # type: ignore[misc]
+            front(calibration),
+            front(inputs),
             inputs,
             (float(calibration.min()), float(calibration.max())),
-            lambda features, back=back: back.run_float(features)[0],
+            partial(_first, back),
             lambda x: _batched(model.predict, task, x),
+            front,
+            model.back_graph(cut),
             scorer,
         )
 
@@ -232,23 +244,32 @@ def _prepare_onnx(
             half = Path(folder) / f"{cut.index}.onnx"
             onnx.utils.extract_model(str(path), str(half), [name], outputs)
             back = open_onnx(half)
+            front = partial(_batched, partial(model.features, cut), task)
             yield Cut(
                 task,
+                data,
                 name,
                 tuple(cut.shape),
                 model.activation(cut),
-                _batched(lambda x, cut=cut: model.features(cut, x), task, calibration),  # type: ignore[misc]
-                _batched(lambda x, cut=cut: model.features(cut, x), task, inputs),  # type: ignore[misc]
+                front(calibration),
+                front(inputs),
                 inputs,
                 (float(calibration.min()), float(calibration.max())),
-                lambda features, back=back: back.run_float(_channels_first(features)),
-                lambda x: whole.run_float(_channels_first(task.given(x))),
+                partial(_turned, back),
+                lambda x: _turned(whole, task.given(x)),
+                front,
+                None,
                 Detector(heads, given["h"], _truth(data / task.test.file, len(inputs))),
             )
 
 
-def _channels_first(x: Floats) -> Floats:
-    return np.ascontiguousarray(np.moveaxis(x, -1, 1))
+def _first(model: InferenceModel, x: Floats) -> Floats:
+    return model.run_float(x)[0]
+
+
+def _turned(model: InferenceModel, x: Floats) -> list[Floats]:
+    """All outputs of a network that keeps channels first."""
+    return model.run_float(np.ascontiguousarray(np.moveaxis(x, -1, 1)))
 
 
 def _truth(path: Path, pictures: int) -> list[tuple[Any, Any]]:

@@ -15,7 +15,8 @@ from benchmarks.codecs.pictures import LEVEL_BITS, Jpeg, LevelsPng, Png, WebP
 from benchmarks.codecs.runlength import RUN_BITS, RunLength
 from benchmarks.codecs.tiles import EightBit, Tiling
 from benchmarks.rate_models import Cut
-from benchmarks.rate_quantisers import Quantised, quantise, schemes
+from benchmarks.rate_quantisers import SCHEMES, Quantised, quantise
+from benchmarks.rate_restorer import restorers
 from benchmarks.rate_score import Score, difference
 
 __all__ = ["Plan", "Point", "absent", "measure_cut"]
@@ -23,6 +24,7 @@ __all__ = ["Plan", "Point", "absent", "measure_cut"]
 Floats = npt.NDArray[np.float32]
 Say = Callable[[str], None]
 
+RESTORED = "Isthmus neighbour + restorer"
 QPS = (24, 28, 32, 35, 38, 41, 44)
 QUALITIES = (5, 15, 30, 50, 75, 90)
 INPUT_BITS = (2, 3, 4, 5, 6, 8)
@@ -94,8 +96,9 @@ class Ranges:
 
 @dataclass(frozen=True)
 class Plan:
-    """What of it is measured: ``without`` names codecs that are absent, ``part`` is "all",
-    "isthmus" or "rivals", ``quick`` takes a few settings."""
+    """What of it is measured: ``without`` names codecs that are absent, ``part`` is "all" (but no
+    restorer, which has to be trained), "isthmus", "rivals" or "restorer"; ``quick`` takes a few
+    settings."""
 
     without: Sequence[str]
     part: str = "all"
@@ -103,13 +106,17 @@ class Plan:
 
     def measures(self, codec: str) -> bool:
         """Whether points of this codec come out."""
-        ours = codec.startswith("Isthmus")
-        return self.part == "all" or ours == (self.part == "isthmus")
+        if codec == RESTORED:
+            return self.part == "restorer"
+        return self.part in ("all", "isthmus" if codec.startswith("Isthmus") else "rivals")
 
 
 def measure_cut(cut: Cut, reference: Score, plan: Plan, say: Say) -> Iterator[Point]:
     """Every codec of levels, of tiles and of inputs."""
     ranges = Ranges(cut, reference)
+    if plan.part == "restorer":
+        yield from _restored(ranges, plan, say)
+        return
     yield from _levels(ranges, plan, say)
     if plan.part != "isthmus":
         yield from _tiles(ranges, plan, say)
@@ -120,7 +127,7 @@ def measure_cut(cut: Cut, reference: Score, plan: Plan, say: Say) -> Iterator[Po
 def _levels(ranges: Ranges, plan: Plan, say: Say) -> Iterator[Point]:
     """Isthmus and the lossless rivals, at every quantiser."""
     cut = ranges.cut
-    used = () if plan.part == "rivals" else schemes()
+    used = () if plan.part == "rivals" else SCHEMES
     for number, one in enumerate(quantise(cut, used, quick=plan.quick)):
         levels = one.levels(cut.features)
         scores = {name: ranges.answer(values[levels]) for name, values in one.values.items()}
@@ -137,6 +144,15 @@ def _levels(ranges: Ranges, plan: Plan, say: Say) -> Iterator[Point]:
                 codes = _coded(codec, given)
                 yield ranges.point(codec, codes, scores[best], f", {best}")
         say(f"{cut.task.name} {cut.name}: {one.setting} ({number + 1})")
+
+
+def _restored(ranges: Ranges, plan: Plan, say: Say) -> Iterator[Point]:
+    """``neighbour`` with a restorer on the host: the same frames, other features."""
+    cut = ranges.cut
+    for codec, one, restore in restorers(cut, RESTORED, say, quick=plan.quick):
+        levels = one.levels(cut.features)
+        codes = _coded(codec, levels)
+        yield ranges.point(codec, codes, ranges.answer(restore(levels)))
 
 
 def _coded(codec: Codec, arrays: Array8) -> list[bytes]:

@@ -12,14 +12,15 @@ from benchmarks.codecs.base import Array8
 from benchmarks.rate_models import Cut
 from isthmus.profile import Profile, TensorSpec
 from isthmus_gen.calibrate import Quantizer, TensorStatistics
-from isthmus_gen.codec_design import design_rungs
-from isthmus_gen.options import GenerateOptions, make_options
+from isthmus_gen.codec_design import design_rungs, profile_of
+from isthmus_gen.options import make_options
 
-__all__ = ["LEVELS", "Quantised", "quantise", "schemes"]
+__all__ = ["LEVELS", "SCHEMES", "Designer", "Quantised", "quantise"]
 
 Floats = npt.NDArray[np.float32]
 
 LEVELS = (2, 3, 4, 5, 6, 7, 8)
+SCHEMES = ("paper", "neighbour")
 #: Quantiser and clip rule; "p99" clips at that percentile of the calibration features.
 FAMILIES = (
     ("uniform", "model"),
@@ -61,49 +62,56 @@ class Quantised:
         return out
 
 
-def schemes() -> tuple[str, ...]:
-    """The context schemes that this version of Isthmus has."""
-    known = GenerateOptions.model_fields.get("scheme")
-    return ("paper",) if known is None else ("paper", "neighbour")
+class Designer:
+    """Makes the quantisers and profiles of one cut as ``isthmus generate`` makes them for float
+    features: the calibration set is gone through once."""
 
+    def __init__(self, cut: Cut) -> None:
+        self._cut = cut
+        self._tensor = TensorSpec(cut.name, cut.shape, "float32", 0.0, 0)
+        self._statistics = TensorStatistics(cut.shape, name=f"features of {cut.name}")
+        for begin in range(0, len(cut.calibration), _BATCH):
+            self._statistics.update(cut.calibration[begin : begin + _BATCH])
+        self._samples = list(cut.calibration[: max(1, _SAMPLE_ELEMENTS // cut.elements)])
 
-def quantise(cut: Cut, used: Sequence[str], *, quick: bool = False) -> Iterator[Quantised]:
-    """Every quantiser of a cut, as ``isthmus generate`` would make it for float features, with a
-    profile for each of the schemes ``used``."""
-    tensor = TensorSpec(cut.name, cut.shape, "float32", 0.0, 0)
-    statistics = TensorStatistics(cut.shape, name=f"features of {cut.name}")
-    for begin in range(0, len(cut.calibration), _BATCH):
-        statistics.update(cut.calibration[begin : begin + _BATCH])
-    samples = list(cut.calibration[: max(1, _SAMPLE_ELEMENTS // cut.elements)])
-    levels = (2, 4) if quick else LEVELS
-    for number, (kind, clip) in enumerate(FAMILIES[:2] if quick else FAMILIES):
+    def family(
+        self, kind: str, clip: str, levels: Sequence[int], schemes: Sequence[str]
+    ) -> Iterator[Quantised]:
+        """One kind of quantiser at every N, each with a rung in every scheme."""
         given: dict[str, object] = {
-            "model": cut.task.model, "calibration": cut.task.calibration.file, "out": "none",
-            "cut": cut.name, "levels": levels, "clip": _clip(cut, clip), "quantizer": kind,
-            "element": "float32",
+            "model": self._cut.task.model, "calibration": self._cut.task.calibration.file,
+            "out": "none", "cut": self._cut.name, "levels": tuple(levels),
+            "clip": _clip(self._cut, clip), "quantizer": kind, "element": "float32",
         }  # fmt: skip
-        designs = {}
-        profiles = {}
-        for scheme in {"paper": None, **dict.fromkeys(used)}:
-            named = {"scheme": scheme} if len(schemes()) > 1 else {}
-            options = make_options({**given, **named})
-            made = design_rungs(options, tensor, statistics, cut.activation, samples)
-            designs[scheme] = made
-            rungs = tuple(design.rung for design in made)
-            profiles[scheme] = Profile(tensor, rungs, tensor.rows)
-        for rung, count in enumerate(levels):
-            quantizer = designs["paper"][rung].quantizer
+        quantizers: list[Quantizer] | None = None
+        profiles: dict[str, Profile] = {}
+        for scheme in dict.fromkeys(("paper", *schemes)):
+            options = make_options({**given, "scheme": scheme})
+            designs = design_rungs(
+                options, self._tensor, self._statistics, self._cut.activation, self._samples,
+                quantizers,
+            )  # fmt: skip
+            quantizers = [design.quantizer for design in designs]
+            profiles[scheme] = profile_of(options, self._tensor, designs)
+        for rung, quantizer in enumerate(quantizers or []):
             values = {"published": quantizer.values}
             if quantizer.values_centroid is not None:
                 values["centroid"] = quantizer.values_centroid
             yield Quantised(
                 f"{kind}, {clip}",
-                count,
+                quantizer.levels,
                 quantizer,
                 {name: found.astype(np.float32) for name, found in values.items()},
-                tuple((scheme, profiles[scheme], rung) for scheme in used),
-                number == 0,
+                tuple((scheme, profiles[scheme], rung) for scheme in schemes),
+                (kind, clip) == FAMILIES[0],
             )
+
+
+def quantise(cut: Cut, schemes: Sequence[str], *, quick: bool = False) -> Iterator[Quantised]:
+    """Every quantiser of a cut, with a profile for each of ``schemes``."""
+    designer = Designer(cut)
+    for kind, clip in FAMILIES[:2] if quick else FAMILIES:
+        yield from designer.family(kind, clip, (2, 4) if quick else LEVELS, schemes)
 
 
 def _clip(cut: Cut, rule: str) -> str:

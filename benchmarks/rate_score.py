@@ -54,7 +54,7 @@ class TopOne(Scorer):
         self._labels = labels.astype(np.int64)
 
     def score(self, answers: Any) -> Score:
-        right = (top_class(answers) == self._labels).astype(np.float64)
+        right = np.asarray(top_class(answers) == self._labels, dtype=np.float64)
         n = len(right)
         return Score(float(right.mean()), (right.sum() - right) / max(1, n - 1))
 

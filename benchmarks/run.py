@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 BENCHMARKS = {
     "paper_tables": "the tables of the published method",
     "rate_accuracy": "accuracy against bits per element",
+    "rate": "beside other codecs, on the same tensors",
     "firmware_cost": "instructions, flash, RAM and stack",
     "front_cost": "the front half alone, by layer, beside other engines",
 }

@@ -31,7 +31,8 @@ class Layout:
         each = _digits(base)
         padded = np.zeros(-(-flat.size // each) * each, dtype=np.int64)
         padded[: flat.size] = flat
-        return (padded.reshape(-1, each) @ _weights(base)).astype(np.uint8).tobytes()
+        numbers = np.asarray(padded.reshape(-1, each) @ _weights(base), dtype=np.uint8)
+        return numbers.tobytes()
 
     def unpack(self, content: bytes, base: int, shape: tuple[int, ...]) -> Array8:
         """The inverse of :meth:`pack`."""
@@ -129,7 +130,7 @@ class ZstdDictionary(Zstd):
     ) -> None:
         import zstandard
 
-        samples = [layout.pack(one, levels) for one in calibration]
+        samples: list[Any] = [layout.pack(one, levels) for one in calibration]
         words = zstandard.train_dictionary(self._WORDS, samples, level=19)
         super().__init__(setting, levels, shape, layout, words)
 

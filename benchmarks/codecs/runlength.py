@@ -46,8 +46,8 @@ class RunLength(Codec):
         pairs = np.repeat(whole << self._level_bits, int(more.sum()) + len(at))
         pairs[np.cumsum(more + 1) - 1] = (runs - more * whole) << self._level_bits | flat[at]
         width = self._run_bits + self._level_bits
-        bits = (pairs[:, np.newaxis] >> np.arange(width - 1, -1, -1)) & 1
-        return np.packbits(bits.astype(np.uint8).reshape(-1)).tobytes()
+        planes = (pairs[:, np.newaxis] >> np.arange(width - 1, -1, -1)) & 1
+        return np.packbits(planes.astype(np.uint8).reshape(-1)).tobytes()
 
     def _runs(self, array: Array8) -> tuple[Array8, Ints, Ints, Ints]:
         """The elements in order, where levels are, the zeros before each, and how many pairs
@@ -60,8 +60,8 @@ class RunLength(Codec):
     def decode(self, code: bytes) -> Array8:
         width = self._run_bits + self._level_bits
         bits = np.unpackbits(np.frombuffer(code, dtype=np.uint8))
-        bits = bits[: bits.size // width * width].reshape(-1, width).astype(np.int64)
-        pairs = bits @ (np.int64(1) << np.arange(width - 1, -1, -1))
+        planes = bits[: bits.size // width * width].reshape(-1, width).astype(np.int64)
+        pairs = planes @ (np.int64(1) << np.arange(width - 1, -1, -1))
         level = pairs & ((1 << self._level_bits) - 1)
         # Zero bits that fill the last byte may look like one more pair: run 0, level 0.
         step = (pairs >> self._level_bits) + (level > 0)

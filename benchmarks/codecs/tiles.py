@@ -50,7 +50,8 @@ class Tiling:
     def tile(self, tensors: Array8) -> Array8:
         """[n, height, width, channels] -> pictures [n, *size]."""
         grid = tensors.reshape(-1, self.height, self.width, self._rows, self.columns)
-        return np.ascontiguousarray(grid.transpose(0, 3, 1, 4, 2)).reshape(-1, *self.size)
+        pictures = np.ascontiguousarray(grid.transpose(0, 3, 1, 4, 2))
+        return np.asarray(pictures.reshape(-1, *self.size), dtype=np.uint8)
 
     def untile(self, pictures: Array8) -> Array8:
         """The inverse of :meth:`tile`."""
