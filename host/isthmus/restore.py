@@ -53,7 +53,7 @@ class RungRestorer:
 
     kind    "values" (the profile's), "centroids" or "conv"
     values  float32 [N, channels], the value of each level in each channel (the last axis)
-    mean    float32 [channels], for missing elements where there is no network trained with losses
+    mean    float32 [channels], where elements are missing; a network trained with losses adds to it
     net     the network whose output is added to the values; None but for "conv"
     """
 
@@ -69,19 +69,19 @@ class RungRestorer:
         known = levels if missing is None else np.where(missing, np.uint8(0), levels)
         channels = levels.shape[-1]
         place = known.astype(np.intp) * channels + np.arange(channels)
-        out = self.values.reshape(-1).take(place)
+        out: Floats = self.values.reshape(-1).take(place)
+        if missing is not None:
+            out = np.where(missing, self.mean, out)
         if self.net is None:
-            if missing is not None:
-                out = np.where(missing, self.mean, out)
             return out
         planes = (len(levels), *as_planes(levels.shape[1:]))
         lost: npt.NDArray[np.bool_] | None = None
         if missing is not None:
             lost = np.asarray(missing.reshape(planes).any(axis=-1), dtype=np.bool_)
-        out = out + self.net(known.reshape(planes), len(self.values), lost).reshape(levels.shape)
+        added = self.net(known.reshape(planes), len(self.values), lost).reshape(levels.shape)
         if missing is not None and not self.net.losses:
-            out = np.where(missing, self.mean, out)
-        return out
+            added[missing] = 0.0
+        return out + added
 
 
 class Restorer:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from isthmus_gen.progress import Progress, no_progress
 from isthmus_gen.restoration.back import BackRunner, Divergence
 from isthmus_gen.restoration.centroids import cell_centroids
 from isthmus_gen.restoration.collection import FeatureSet, levels_on_device
-from isthmus_gen.restoration.training import plan_training, train_net
+from isthmus_gen.restoration.training import TrainingPlan, plan_training, train_net
 
 __all__ = ["MadeRestorer", "make_restorer"]
 
@@ -49,6 +49,7 @@ def make_restorer(
     epochs: int = 6,
     losses: float = 0.0,
     seed: int = 1,
+    width: int = 64,
     progress: Progress = no_progress,
 ) -> MadeRestorer:
     """The restorer of every rung of ``profile``.
@@ -70,7 +71,12 @@ def make_restorer(
         if use in ("auto", "conv") and not obstacle:
             stage = f"training the restorer of rung {index}"
             candidates["conv"], steps = rung.network(
-                candidates["centroids"], epochs, losses, seed, progress, stage
+                candidates["centroids"],
+                lambda shape, levels, inputs: plan_training(
+                    shape, levels, inputs, epochs=epochs, losses=losses, width=width, seed=seed
+                ),
+                progress,
+                stage,
             )
             notes += [back.why] if back.why else []
         found = {name: rung.measure(candidate) for name, candidate in candidates.items()}
@@ -143,20 +149,15 @@ class _Rung:
     def network(
         self,
         start: RungRestorer,
-        epochs: int,
-        losses: float,
-        seed: int,
+        planned: Callable[[tuple[int, ...], int, int], TrainingPlan],
         progress: Progress,
         stage: str,
     ) -> tuple[RungRestorer, int]:
         """The trained network and its steps."""
-        shape = self.profile.tensor.shape
-        plan = plan_training(
-            shape, len(self.base), len(self.learned), epochs=epochs, losses=losses, seed=seed
-        )
+        plan = planned(self.profile.tensor.shape, len(self.base), len(self.learned))
         trained = train_net(
-            self.features, self.levels, start.values, self.back, self.divergence, plan, progress,
-            stage,
+            self.features, self.levels, (start.values, start.mean), self.back, self.divergence,
+            plan, progress, stage,
         )  # fmt: skip
         return RungRestorer("conv", trained.values, start.mean, trained.net), plan.steps
 

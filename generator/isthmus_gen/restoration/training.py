@@ -92,7 +92,7 @@ def plan_training(
 def train_net(
     features: FeatureSet,
     levels_of: Callable[[Floats], npt.NDArray[np.uint8]],
-    values: Floats,
+    start: tuple[Floats, Floats],
     back: BackRunner,
     divergence: Divergence,
     plan: TrainingPlan,
@@ -101,13 +101,13 @@ def train_net(
 ) -> TrainedNet:
     """A network trained on the inputs of ``features`` that are not held out.
 
-    ``levels_of`` quantises features float32 [n, *shape] as the device does; ``values`` float32
-    [N, channels] are where it starts: untrained, the restorer gives almost exactly those.
+    ``levels_of`` quantises features float32 [n, *shape] as the device does; ``start`` holds values
+    float32 [N, channels] and means [channels]: untrained, the restorer gives almost exactly those.
     """
     tf = quiet_import("tensorflow", 'pip install "isthmus[gen]"')
     rng = np.random.default_rng(plan.seed)
-    scale = np.maximum(features.features.reshape(-1, values.shape[1]).std(axis=0), 1e-6)
-    trainer = _Trainer(tf, scale.astype(np.float32), values, back, divergence, plan, rng)
+    scale = np.maximum(features.features.reshape(-1, len(start[1])).std(axis=0), 1e-6)
+    trainer = _Trainer(tf, scale.astype(np.float32), start, back, divergence, plan, rng)
     order = _order(rng, features.training, plan.batch)
     planes = as_planes(features.features.shape[1:])
     for step in range(plan.steps):
@@ -167,13 +167,14 @@ class _Trainer:
         self,
         tf: Any,
         scale: Floats,
-        values: Floats,
+        start: tuple[Floats, Floats],
         back: BackRunner,
         divergence: Divergence,
         plan: TrainingPlan,
         rng: np.random.Generator,
     ) -> None:
         self.tf, self.back, self.divergence, self.plan = tf, back, divergence, plan
+        values, self.mean = start
         self.scale, self.levels = scale, len(values)
         self.values = tf.Variable(values)
         width = values.shape[1] * (self.levels - 1 if self.levels - 1 <= MAX_PLANES else 1)
@@ -215,6 +216,7 @@ class _Trainer:
         base = self.values[0] + tf.zeros_like(planes[0])
         for k, plane in enumerate(planes, 1):
             base += (self.values[k] - self.values[k - 1]) * plane
+        base = base * there + self.mean * (1.0 - there)
         if self.levels - 1 > MAX_PLANES:
             planes = [tf.cast(levels, tf.float32) * there / (self.levels - 1)]
         h = tf.concat([*planes, 1.0 - there] if self.plan.losses > 0 else planes, axis=-1)
