@@ -33,7 +33,7 @@ __all__ = ["CANDIDATE_LEVELS", "Maker", "Recipe", "candidate_recipes"]
 CANDIDATE_LEVELS = (2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 32)
 _FACTORS = (0.65, 0.8, 1.0, 1.25, 1.6, 2.0)
 _PERCENTILES = (90.0, 95.0, 97.0, 98.5, 99.3, 99.8)
-_LAMBDAS = (0.5, 1.0, 2.0, 4.0)
+_LAMBDAS = (0.5, 1.0, 2.0, 4.0, 8.0)
 _PINNED_PERCENTILES = (97.0, 99.3)
 _PINNED_LAMBDAS = (1.0,)
 
