@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from isthmus.codec.bound import MAX_PAYLOAD, payload_max
+from isthmus.codec.bound import MAX_PAYLOAD, neighbour_payload_max, payload_max
+from isthmus.codec.packets import smallest_packet
 from isthmus.codec.start import choose_start
 from isthmus.errors import OptionError
-from isthmus.profile import MAX_SLICES, Rung, TensorSpec
+from isthmus.profile import (
+    MAX_SLICES,
+    MAX_UNITS,
+    Contexts,
+    Packets,
+    Profile,
+    Rung,
+    TensorSpec,
+)
 from isthmus_gen.calibrate import (
     Quantizer,
     TensorStatistics,
@@ -21,10 +30,12 @@ from isthmus_gen.calibrate import (
     thresholds_f32_keys,
     thresholds_i16,
 )
+from isthmus_gen.contexts import choose_neighbour_rate, design_contexts
 from isthmus_gen.models import ActivationInfo
 from isthmus_gen.options import GenerateOptions
+from isthmus_gen.targets import load_target
 
-__all__ = ["RungDesign", "design_rungs", "slice_rows_of"]
+__all__ = ["RungDesign", "design_rungs", "packets_of", "profile_of", "slice_rows_of"]
 
 
 @dataclass(frozen=True)
@@ -68,8 +79,45 @@ def design_rungs(
     start is taken.
     """
     made = _quantizers(options, statistics, activation) if quantizers is None else quantizers
-    rows = slice_rows_of(tensor, options.slice_rows)
-    return [_design(tensor, quantizer, samples, rows, options.values) for quantizer in made]
+    return [_design(tensor, quantizer, samples, options) for quantizer in made]
+
+
+def profile_of(
+    options: GenerateOptions,
+    tensor: TensorSpec,
+    designs: Sequence[RungDesign],
+    extra: Mapping[str, Any] | None = None,
+) -> Profile:
+    """The profile with these rungs, cut into slices or packets as ``options`` ask."""
+    rungs = tuple(design.rung for design in designs)
+    packets = packets_of(tensor, rungs, options.mtu) if options.mtu else None
+    return Profile(
+        tensor=tensor,
+        rungs=rungs,
+        slice_rows=slice_rows_of(tensor, options.slice_rows),
+        extra={} if extra is None else extra,
+        packets=packets,
+    )
+
+
+def packets_of(tensor: TensorSpec, rungs: Sequence[Rung], size: int) -> Packets:
+    """Packets of at most ``size`` bytes: their unit is a position, or as much of one as fits.
+
+    OptionError where not even a small part of a position fits whatever its data.
+    """
+    row = tensor.row_elements
+    if tensor.elements == 0:
+        raise OptionError("--mtu", "cuts a tensor without elements", allowed="0")
+    position = tensor.shape[-1]
+    fewest = -(-tensor.elements // MAX_UNITS)
+    sizes = [unit for unit in range(position, 0, -1) if position % unit == 0 and unit >= fewest]
+    sizes += [unit for unit in range(position, row + 1, position) if row % unit == 0]
+    for unit in sizes:
+        need = max(smallest_packet(rung.levels, rung.rate, unit) for rung in rungs)
+        if unit >= fewest and need <= size:
+            return Packets(size, unit)
+    least = max(smallest_packet(rung.levels, rung.rate, max(1, fewest)) for rung in rungs)
+    raise OptionError("--mtu", f"is {size}", allowed=f"{least} or more for {tensor.name}")
 
 
 def _quantizers(
@@ -98,13 +146,14 @@ def _design(
     tensor: TensorSpec,
     quantizer: Quantizer,
     samples: Sequence[npt.NDArray[np.float32]],
-    slice_rows: int,
-    values: str,
+    options: GenerateOptions,
 ) -> RungDesign:
     levels = [quantizer.level(sample).astype(np.uint8).reshape(-1) for sample in samples]
-    rate, initial = choose_start(quantizer.levels, levels)
+    slice_rows = slice_rows_of(tensor, options.slice_rows)
     elements = min(slice_rows, tensor.rows) * tensor.row_elements
-    limit = payload_max(quantizer.levels, rate, elements)
+    start = _start(tensor, quantizer.levels, levels, options)
+    bound = payload_max if start.contexts is None else neighbour_payload_max
+    limit = bound(quantizer.levels, start.rate, elements)
     if limit > MAX_PAYLOAD:
         raise OptionError(
             "--slice-rows",
@@ -113,7 +162,7 @@ def _design(
             remedy="cut the frame into slices with --slice-rows",
         )
     chosen = quantizer.values
-    if values == "centroid" and quantizer.values_centroid is not None:
+    if options.values == "centroid" and quantizer.values_centroid is not None:
         chosen = quantizer.values_centroid
     return RungDesign(
         rung=Rung(
@@ -122,12 +171,13 @@ def _design(
             quantizer=quantizer.kind,
             thresholds=tuple(float(value) for value in quantizer.thresholds),
             values=tuple(float(value) for value in chosen),
-            rate=rate,
-            initial=initial,
+            rate=start.rate,
+            initial=start.initial,
             table_i8=_table(quantizer, tensor),
             thresholds_i16=_thresholds_i16(quantizer, tensor),
             thresholds_f32=tuple(int(key) for key in thresholds_f32_keys(quantizer)),
             payload_max=limit,
+            contexts=start.contexts,
         ),
         quantizer=quantizer,
         report={
@@ -137,12 +187,39 @@ def _design(
             "clip_min": float(quantizer.clip.c_min),
             "clip_max": float(quantizer.clip.c_max),
             "values": [float(value) for value in chosen],
-            "rate": rate,
+            "rate": start.rate,
+            "context_sets": 1 if start.contexts is None else start.contexts.sets,
+            "contexts": len(start.initial),
             "clip_details": dict(quantizer.clip.details),
             "quantizer_details": dict(quantizer.details),
             "notes": _notes(quantizer),
         },
     )
+
+
+@dataclass(frozen=True)
+class _Start:
+    """Where a rung's coder starts."""
+
+    rate: int
+    initial: tuple[int, ...]
+    contexts: Contexts | None
+
+
+def _start(
+    tensor: TensorSpec,
+    levels: int,
+    tensors: Sequence[npt.NDArray[np.uint8]],
+    options: GenerateOptions,
+) -> _Start:
+    """The coder's start in the scheme that ``options`` ask for, from calibration levels."""
+    if options.scheme == "paper":
+        rate, initial = choose_start(levels, tensors)
+        return _Start(rate, initial, None)
+    allowed = options.context_bytes or load_target(options.target).codec.context_bytes
+    found = design_contexts(tensor, levels, tensors, context_bytes=allowed)
+    rate = choose_neighbour_rate(tensor, levels, found, tensors)
+    return _Start(rate, found.initial, found.contexts)
 
 
 def _notes(quantizer: Quantizer) -> list[str]:

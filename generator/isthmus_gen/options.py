@@ -33,6 +33,12 @@ class GenerateOptions(BaseModel):
     rate_term                  ECSQ's rate: "entropy" or "unary"
     values                     reconstruction by the "published" grid or each cell's "centroid"
     preprocess                 "none", "unit", "signed" or "SCALE,OFFSET"
+    scheme                     the coder's contexts: "neighbour" (chosen by the levels above and to
+                               the left and by the channel, with trained starts), or "paper" (one
+                               for each bin)
+    context_bytes              memory for the contexts of "neighbour"; 0 for what the target says
+    mtu                        frames cut into packets of at most so many bytes, each with its own
+                               header, decodable alone; 0 for frames that are not
     slice_rows                 rows of a slice; 0 for one slice a frame
     element                    type of the elements on the device: "int8" (the front half in
                                C), or "float32" or "int16" where LiteRT runs a float front half;
@@ -58,6 +64,9 @@ class GenerateOptions(BaseModel):
     target: str = "host"
     out: Path
     levels: tuple[int, ...] = (4,)
+    scheme: Literal["neighbour", "paper"] = "neighbour"
+    context_bytes: int = Field(default=0, ge=0, le=65536)
+    mtu: int = Field(default=0, ge=0, le=8192)
     rungs: int | None = Field(default=None, ge=1, le=8)
     max_loss: float | None = Field(default=None, ge=0, le=100, allow_inf_nan=False)
     clip: str = "model"
@@ -136,6 +145,11 @@ def make_options(values: Mapping[str, Any]) -> GenerateOptions:
         raise _wrong(error.errors()[0]) from None
     _check_search(options)
     _check_clip(options.clip, options.c_min)
+    if options.mtu and options.slice_rows:
+        raise OptionError(
+            "--mtu", "is given with --slice-rows", allowed="one of them",
+            remedy="packets are cut by their size, slices by rows",
+        )  # fmt: skip
     if options.lam is not None and options.quantizer == "uniform":
         raise OptionError(
             "--lambda",

@@ -19,7 +19,7 @@ from isthmus.interpreters import TensorInfo, quantize
 from isthmus.profile import Profile
 from isthmus_gen.budget import measure_tree
 from isthmus_gen.calibrate import TensorStatistics
-from isthmus_gen.codec_design import RungDesign, design_rungs, slice_rows_of
+from isthmus_gen.codec_design import RungDesign, design_rungs, profile_of
 from isthmus_gen.cutting import (
     as_elements,
     choose_front,
@@ -106,11 +106,8 @@ def generate(options: GenerateOptions, progress: Progress = no_progress) -> Gene
         calibration.samples,
         None if ladder is None else ladder.quantizers,
     )
-    profile = Profile(
-        tensor=tensor,
-        rungs=tuple(design.rung for design in designs),
-        slice_rows=slice_rows_of(tensor, options.slice_rows),
-        extra=_extra(options, model, cut, halves, plan, preprocessing),
+    profile = profile_of(
+        options, tensor, designs, _extra(options, model, cut, halves, plan, preprocessing)
     )
     files = _bundle_files(options, profile, halves, plan, data, preprocessing, progress)
     report = _report(options, model, cut, profile, designs, calibration, halves, plan, target)

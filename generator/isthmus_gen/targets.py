@@ -19,6 +19,7 @@ from isthmus_gen.resources import target_root
 
 __all__ = [
     "TARGET_FILE",
+    "CodecBudget",
     "Compiler",
     "Emulator",
     "GccCompiler",
@@ -78,6 +79,12 @@ class Memory(MemoryMap):
         if self.stack_bytes >= self.ram_bytes:
             raise ValueError("stack_bytes must be below ram_bytes")
         return self
+
+
+class CodecBudget(_Strict):
+    """What the coder may take: ``context_bytes`` of RAM for its contexts, two bytes each."""
+
+    context_bytes: int = Field(default=4096, ge=2, le=65536)
 
 
 class GccCompiler(_Strict):
@@ -170,6 +177,7 @@ class Target(_Strict):
     platform: Literal["cortex-m", "riscv", "linux", "host"]
     notes: str = ""
     memory: Memory | None = None
+    codec: CodecBudget = CodecBudget()
     compilers: tuple[Compiler, ...] = Field(min_length=1)
     emulators: tuple[Emulator, ...] = Field(min_length=1)
 

@@ -18,13 +18,14 @@ from typing import Any
 from isthmus.errors import BundleFormatError, BundleMissingError
 from isthmus.fields import FieldReader
 from isthmus.files import read_text_inside
-from isthmus.rung import RATIO_ONE, Contexts, Rung, read_rung, rung_dict
+from isthmus.rung import Contexts, Rung, read_rung, rung_dict
 
 __all__ = [
     "FORMATS",
     "MAX_PACKET_UNITS",
     "MAX_RUNGS",
     "MAX_SLICES",
+    "MAX_UNITS",
     "Contexts",
     "Packets",
     "Profile",
@@ -35,9 +36,9 @@ __all__ = [
 FORMATS = ("1.0", "1.1")
 MAX_RUNGS = 8
 MAX_SLICES = 256
-#: Units that one packet may hold, and units of a tensor.
+#: Units that one packet may hold, and units that a tensor may have.
 MAX_PACKET_UNITS = 256
-_MAX_UNITS = 1 << 16
+MAX_UNITS = 1 << 16
 _MAX_PACKET_BYTES = 8192
 _DTYPES = ("int8", "int16", "float32")
 
@@ -96,15 +97,19 @@ class Profile:
     slice_rows: int
     extra: Mapping[str, Any] = field(default_factory=dict)
     codec: str = "lightweight"
-    scheme: str = "paper"
     packets: Packets | None = None
 
     @property
     def format(self) -> str:
         """The oldest format that can hold this profile."""
         plain = self.scheme == "paper" and self.packets is None
-        plain = plain and all(rung.size_ratio == RATIO_ONE for rung in self.rungs)
+        plain = plain and not any(rung.budget_start or rung.size_ratios for rung in self.rungs)
         return "1.0" if plain else "1.1"
+
+    @property
+    def scheme(self) -> str:
+        """How contexts are chosen: "neighbour", or "paper" (one set)."""
+        return "paper" if self.rungs[0].contexts is None else "neighbour"
 
     @property
     def slices(self) -> int:
@@ -185,11 +190,12 @@ class Profile:
                 tensor.dtype,
                 tensor.row_elements,
                 None if plain else scheme,
+                len(entries),
             )
             for i, entry in enumerate(entries)
         )
         extra = read.mapping("extra")
-        profile = cls(tensor, rungs, slice_rows, extra, codec, scheme, packets)
+        profile = cls(tensor, rungs, slice_rows, extra, codec, packets)
         if profile.slices > MAX_SLICES:
             raise BundleFormatError(
                 f"{path}.slice_rows", f"makes {profile.slices} slices", allowed=f"<= {MAX_SLICES}"
@@ -249,11 +255,11 @@ def _read_packets(read: FieldReader, tensor: TensorSpec) -> Packets:
         raise BundleFormatError(
             f"{read.path}.unit", f"is {packets.unit}", allowed=f"a divisor of {tensor.row_elements}"
         )
-    if tensor.elements // packets.unit > _MAX_UNITS:
+    if tensor.elements // packets.unit > MAX_UNITS:
         raise BundleFormatError(
             f"{read.path}.unit",
             f"makes {tensor.elements // packets.unit} units",
-            allowed=f"<= {_MAX_UNITS}",
+            allowed=f"<= {MAX_UNITS}",
         )
     return packets
 

@@ -14,14 +14,12 @@ from isthmus.binarisation import binarisation
 from isthmus.errors import BundleFormatError
 from isthmus.fields import FieldReader
 
-__all__ = ["MAX_CONTEXTS", "RATIO_ONE", "Contexts", "Rung", "read_rung", "rung_dict"]
+__all__ = ["MAX_CONTEXTS", "Contexts", "Rung", "read_rung", "rung_dict"]
 
 #: Contexts that a rung may have.
 MAX_CONTEXTS = 1 << 15
 #: A neighbour's class times the bins of a context set is kept in one byte of the row.
 _MAX_CLASS_BINS = 255
-#: ``size_ratio`` of a rung whose frames are as long as those of rung 0.
-RATIO_ONE = 1 << 12
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 _QUANTIZERS = ("uniform", "ecsq", "ecsq-zero")
 
@@ -76,8 +74,9 @@ class Rung:
     thresholds_f32  uint32 [N - 1], ordered keys of float32 (BITSTREAM.md, 4)
     payload_max     bytes no payload of one slice exceeds
     contexts        the choice of context sets in scheme "neighbour"; None in scheme "paper"
-    size_ratio      at most how long a frame is, beside the same tensor's frame of rung 0, times
-                    4096: what a byte budget chooses the rung by
+    budget_start    bytes from which on a byte budget begins with this rung (0..2^32 - 1)
+    size_ratios     uint16 [rungs], at most how long a frame of each rung is beside the same
+                    tensor's frame of this rung, times 4096; () where there is no such table
     """
 
     levels: int
@@ -92,7 +91,8 @@ class Rung:
     thresholds_f32: tuple[int, ...]
     payload_max: int
     contexts: Contexts | None = None
-    size_ratio: int = RATIO_ONE
+    budget_start: int = 0
+    size_ratios: tuple[int, ...] = ()
 
     @property
     def context_count(self) -> int:
@@ -122,7 +122,8 @@ def rung_dict(rung: Rung, *, plain: bool) -> dict[str, Any]:
     }
     if plain:
         return out
-    out["size_ratio"] = rung.size_ratio
+    out["budget_start"] = rung.budget_start
+    out["size_ratios"] = list(rung.size_ratios)
     out["contexts"] = None
     if rung.contexts is not None:
         out["contexts"] = {
@@ -204,13 +205,23 @@ def _read_initial_bytes(read: FieldReader, count: int) -> tuple[int, ...]:
     return tuple(256 * state + 128 for state in states)
 
 
-def read_rung(read: FieldReader, dtype: str, row_elements: int, scheme: str | None) -> Rung:
-    """The rung in ``read``; ``scheme`` is None for the fields of format 1.0.
+def _read_ratios(read: FieldReader, rungs: int) -> tuple[int, ...]:
+    """One entry for each of the ladder's ``rungs``, or none."""
+    found = read.sequence("size_ratios", 0, rungs)
+    if not found:
+        return ()
+    return read.integers("size_ratios", rungs, 1, (1 << 16) - 1)
+
+
+def read_rung(
+    read: FieldReader, dtype: str, row_elements: int, scheme: str | None, rungs: int
+) -> Rung:
+    """The rung in ``read``, of a ladder of ``rungs``; ``scheme`` is None in format 1.0.
 
     BundleFormatError names the field that is wrong.
     """
     keys = [field.name for field in dataclasses.fields(Rung)]
-    read.only(*(keys if scheme is not None else keys[:-2]))
+    read.only(*(keys if scheme is not None else keys[:-3]))
     levels = read.integer("levels", 2, 256)
     thresholds_f32 = read.integers("thresholds_f32", levels - 1, 0, 0xFFFFFFFF)
     thresholds = read.reals("thresholds", levels - 1)
@@ -248,5 +259,6 @@ def read_rung(read: FieldReader, dtype: str, row_elements: int, scheme: str | No
         thresholds_f32=thresholds_f32,
         payload_max=read.integer("payload_max", 0, (1 << 21) - 1),
         contexts=contexts,
-        size_ratio=RATIO_ONE if scheme is None else read.integer("size_ratio", 1, (1 << 16) - 1),
+        budget_start=0 if scheme is None else read.integer("budget_start", 0, (1 << 32) - 1),
+        size_ratios=() if scheme is None else _read_ratios(read, rungs),
     )

@@ -28,7 +28,6 @@ extern "C" {
 #define ISTH_ABI 2
 #define ISTH_HEADER_BYTES 12       /* a slice's header */
 #define ISTH_SLICED_HEADER_BYTES 14 /* the same where a frame has more than one slice */
-#define ISTH_RATIO_ONE 4096u        /* size_ratio of frames as long as rung 0's */
 
 /*
  * Which context set an element uses in scheme "neighbour": that of its channel's cluster, of the
@@ -52,12 +51,14 @@ typedef struct isth_rung {
     uint8_t rate;                   /* adaptation shift, 5..7 */
     uint8_t set_bins;               /* contexts of one set */
     uint16_t context_count;         /* contexts of all sets */
-    uint16_t size_ratio;            /* frames of this rung beside rung 0's, times 4096, at most */
+    uint32_t budget_start;          /* bytes from which on a budget begins with this rung */
     uint32_t payload_max;           /* bytes no payload of one slice can exceed */
     const uint16_t *initial;        /* [context_count] P(bin = 1) at a slice's start, /65536;
                                        NULL where `states` holds them */
     const uint8_t *states;          /* [context_count] the same as 256 b + 128; or NULL */
     const isth_choice *choice;      /* NULL in scheme "paper", which has one set */
+    const uint16_t *size_ratios;    /* [rungs] frames of each rung beside this one's, times 4096,
+                                       at most; or NULL */
     const uint8_t *table_i8;        /* [256] level of int8 value v at v + 128; or NULL */
     const uint32_t *thresholds_f32; /* [levels - 1] ordered keys of float32; or NULL */
     const int32_t *thresholds_i16;  /* [levels - 1] int16 thresholds; or NULL */
@@ -175,10 +176,10 @@ size_t isth_encoder_ready(const isth_encoder *e);
 size_t isth_packet_length(const uint8_t *data);
 
 /*
- * The best rung whose frame fits `budget` bytes, in at most two passes: rung 0 first, and if it
- * does not fit the first of the others that can be expected to (size_ratio). *rung says which one
- * it is. ISTH_E_BUFFER where that one does not fit either: send nothing. `kind` says what `tensor`
- * points to. `out` holds `budget` bytes.
+ * The best rung whose frame fits `budget` bytes, in at most two passes: first the rung that the
+ * budget suggests (budget_start); then, where another is better or the first did not fit, the best
+ * that can be expected to (size_ratios). *rung says which one it is. ISTH_E_BUFFER where that one
+ * does not fit: send nothing. `kind` says what `tensor` points to. `out` holds `budget` bytes.
  */
 typedef enum isth_kind { ISTH_I8, ISTH_I16, ISTH_F32, ISTH_LEVELS } isth_kind;
 isth_status isth_encode_within(isth_encoder *e, const isth_profile *profile, uint16_t sequence,

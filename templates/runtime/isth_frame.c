@@ -86,7 +86,7 @@ isth_status isth_encode_levels(isth_encoder *e, const isth_profile *profile, uns
                         capacity, length);
 }
 
-/* length * ratio / 4096 without a product of more than 32 bits; both parts round up. */
+/* length * ratio / 4096, rounded up, without a product of more than 32 bits. */
 static size_t scaled(size_t length, uint32_t ratio) {
     size_t high = length >> 12;
     size_t low = length & 0xFFFu;
@@ -108,24 +108,47 @@ static push_function push_of(isth_kind kind) {
     }
 }
 
+/* The first rung that begins at or below the budget, else the last. */
+static unsigned suggested(const isth_profile *profile, size_t budget) {
+    unsigned rung = 0u;
+
+    while (rung + 1u < profile->rung_count && profile->rungs[rung].budget_start > budget) {
+        rung++;
+    }
+    return rung;
+}
+
+/* The first rung that fits, as far as can be told from `length` bytes of rung `coded`. */
+static unsigned expected(const isth_profile *profile, unsigned coded, size_t length,
+                         size_t budget) {
+    const uint16_t *ratios = profile->rungs[coded].size_ratios;
+    unsigned rung;
+
+    for (rung = 0u; rung + 1u < profile->rung_count; rung++) {
+        if (rung == coded ? length <= budget
+                          : ratios != NULL && scaled(length, ratios[rung]) <= budget) {
+            break;
+        }
+    }
+    return rung;
+}
+
 isth_status isth_encode_within(isth_encoder *e, const isth_profile *profile, uint16_t sequence,
                                isth_kind kind, const void *tensor, uint16_t *workspace,
                                size_t words, uint8_t *out, size_t budget, size_t *length,
                                unsigned *rung) {
-    push_function push = push_of(kind);
-    isth_status status =
-        encode_frame(e, profile, 0u, sequence, push, tensor, workspace, words, out, budget, length);
-    unsigned chosen = 1u;
+    unsigned first = suggested(profile, budget);
+    isth_status status = encode_frame(e, profile, first, sequence, push_of(kind), tensor, workspace,
+                                      words, out, budget, length);
 
-    *rung = 0u;
-    if (status != ISTH_E_BUFFER || profile->rung_count == 1u) {
+    *rung = first;
+    if (status != ISTH_OK && status != ISTH_E_BUFFER) {
         return status;
     }
-    while (chosen + 1u < profile->rung_count &&
-           scaled(*length, profile->rungs[chosen].size_ratio) > budget) {
-        chosen++;
+    *rung = expected(profile, first, *length, budget);
+    if (*rung == first) {
+        return status;
     }
-    *rung = chosen;
-    return encode_frame(e, profile, chosen, sequence, push, tensor, workspace, words, out, budget,
-                        length);
+    return encode_frame(e, profile, *rung, sequence, push_of(kind), tensor, workspace, words, out,
+                        budget, length);
 }

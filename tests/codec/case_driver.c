@@ -7,8 +7,8 @@
  * Numbers are 32 bits, little-endian. A case begins with its kind:
  *     1 profile   rows, row elements, slice rows, packet unit, packet bytes, slices, digest[2] as
  * one number, digest CRC, rungs; a rung: levels, classes, suffix bits, rate, bins of a set,
- * contexts, size ratio, payload_max, 0 and initial or 1 and channels, step, classes, element cost,
- * channel bases, class bins, states; and with a leading 0 or 1: table, f32 thresholds, i16
+ * contexts, budget start, payload_max, 0 and initial or 1 and channels, step, classes, element
+ * cost, channel bases, class bins, states; and with a leading 0 or 1: table, f32 thresholds, i16
  * thresholds 2 encode    type (0 i8, 1 i16, 2 f32, 3
  * levels), rung, sequence, capacity, piece (0: one call), bytes, tensor          -> status, length,
  * bytes out (0 unless status 0) 3 decode    bytes, frame                  -> status, elements,
@@ -100,7 +100,7 @@ static void read_rung(isth_rung *rung) {
     rung->rate = (uint8_t)get();
     rung->set_bins = (uint8_t)get();
     rung->context_count = (uint16_t)get();
-    rung->size_ratio = (uint16_t)get();
+    rung->budget_start = get();
     rung->payload_max = get();
     if (get() != 0u) {
         rung->choice = read_choice(rung->levels);

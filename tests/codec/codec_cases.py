@@ -45,7 +45,7 @@ class CaseFile:
             form = binarisation(rung.levels)
             self.cases += words(
                 rung.levels, form.classes, form.suffix_bits, rung.rate, form.context_count,
-                rung.context_count, rung.size_ratio, rung.payload_max,
+                rung.context_count, rung.budget_start, rung.payload_max,
             )  # fmt: skip
             self.cases += self._start(rung)
             self.cases += words(int(rung.table_i8 is not None)) + (rung.table_i8 or b"")

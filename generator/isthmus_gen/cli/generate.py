@@ -145,6 +145,16 @@ def generate(
             "without labels, of answers that stay the same."
         ),
     ] = None,
+    scheme: Annotated[
+        str,
+        typer.Option(
+            help="The coder's contexts: neighbour (chosen by neighbours and channel, trained), or "
+            "paper (one for each bin; least code)."
+        ),
+    ] = "neighbour",
+    context_bytes: Annotated[
+        int, typer.Option(help="RAM for contexts, bytes; 0: what the target says.")
+    ] = 0,
     clip: Annotated[
         str, typer.Option(help="model, empirical, aciq, C_MAX or C_MIN:C_MAX.")
     ] = "model",
@@ -168,6 +178,13 @@ def generate(
     ] = "none",
     slice_rows: Annotated[
         int, typer.Option(help="Rows of a slice (14 bytes of header each); 0: one slice.")
+    ] = 0,
+    mtu: Annotated[
+        int,
+        typer.Option(
+            help="Cut frames into packets of at most so many bytes (12 of header each), decodable "
+            "alone; 0: do not."
+        ),
     ] = 0,
     element: Annotated[
         str, typer.Option(help="Elements on the device: auto, int8, int16 or float32.")
@@ -221,6 +238,8 @@ def generate(
             **({} if levels is None else {"levels": parse_levels(levels)}),
             "rungs": rungs,
             "max_loss": max_loss,
+            "scheme": scheme,
+            "context_bytes": context_bytes,
             "clip": clip,
             "c_min": c_min,
             "quantizer": quantizer,
@@ -229,6 +248,7 @@ def generate(
             "values": values,
             "preprocess": preprocess,
             "slice_rows": slice_rows,
+            "mtu": mtu,
             "element": element,
             "back": back,
             "rounding": rounding,

@@ -21,7 +21,7 @@ from isthmus.interpreters import (
 )
 from isthmus.profile import Profile, TensorSpec
 from isthmus_gen.calibrate import Quantizer, TensorStatistics
-from isthmus_gen.codec_design import design_rungs, slice_rows_of
+from isthmus_gen.codec_design import design_rungs, profile_of
 from isthmus_gen.cutting import as_elements
 from isthmus_gen.data import DataSet, Preprocessing
 from isthmus_gen.evaluate.statistics import check_labels
@@ -66,11 +66,7 @@ def choose_ladder(
         designs = design_rungs(
             options, tensor, statistics, activation, samples, quantizers=quantizers
         )
-        return Profile(
-            tensor=tensor,
-            rungs=tuple(design.rung for design in designs),
-            slice_rows=slice_rows_of(tensor, options.slice_rows),
-        )
+        return profile_of(options, tensor, designs)
 
     choice = search_ladder(
         features,

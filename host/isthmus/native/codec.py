@@ -223,7 +223,9 @@ class NativeCodec:
             entry.rate = rung.rate
             entry.set_bins = form.context_count
             entry.context_count = rung.context_count
-            entry.size_ratio = rung.size_ratio
+            entry.budget_start = rung.budget_start
+            if rung.size_ratios:
+                entry.size_ratios = self._array("uint16_t", rung.size_ratios)
             entry.payload_max = rung.payload_max
             if rung.contexts is None:
                 entry.initial = self._array("uint16_t", rung.initial)
