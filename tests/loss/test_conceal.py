@@ -74,7 +74,7 @@ def fit_by_definition(x: npt.NDArray[Any], known: npt.NDArray[np.bool_]) -> npt.
         above = np.array([x[a, :, c] - mean for a, _ in pairs], np.float64)
         below = np.array([x[b, :, c] - mean for _, b in pairs], np.float64)
         r = 2 * (above * below).sum() / ((above**2).sum() + (below**2).sum()) if pairs else 1.0
-        r = min(max(r, 0.0), 0.999)
+        r = min(max(r, 0.0), 0.999) ** (1 / 5)
         for row in range(x.shape[0]):
             if row in there:
                 continue
@@ -82,11 +82,9 @@ def fit_by_definition(x: npt.NDArray[Any], known: npt.NDArray[np.bool_]) -> npt.
             matrix = np.array([[r ** abs(a - b) for b in near] for a in near])
             right = np.array([r ** abs(a - row) for a in near])
             weights = np.linalg.solve(matrix, right)
-            share = weights @ right
-            gain = share**-0.375 if share > 0 else 1.0
             for p in range(x.shape[1]):
                 own = np.array([x[a, p, c] - mean for a in near])
-                out[row, p, c] = mean + gain * (weights @ own)
+                out[row, p, c] = mean + weights @ own
     return out
 
 

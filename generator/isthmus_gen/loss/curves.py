@@ -1,9 +1,10 @@
 """Accuracy against loss: frames go through a channel, what arrives is concealed and answered.
 
-Two ways to make packets are measured. "slices" are those of the bundle's own frames: they are
-encoded, lost, decoded by ``Decoder.decode_slices``. "channels" is the published way, ``r`` rows of
-one channel a packet, channel after channel: the levels are the same and only the mask differs, so
-that methods made for it are judged on it.
+Two ways to make packets are measured. "slices" are those of the bundle's own frames (or its
+packets, where it cuts frames by size): they are encoded, lost, decoded by
+``Decoder.decode_slices``. "channels" is the published way, ``r`` rows of one channel a packet,
+channel after channel: the levels are the same and only the mask differs, so that methods made for
+it are judged on it.
 """
 
 from __future__ import annotations
@@ -55,14 +56,14 @@ class LossCurves:
     """Every point, and what stands against them.
 
     accuracy      without loss (decoded frames), 0..1
-    packets       packets a frame, by how they are made
+    packets       packets a frame on average, by how they are made
     packet_bytes  mean and largest slice of the bundle's frames, header included
     """
 
     inputs: int
     repeats: int
     accuracy: float
-    packets: dict[str, int]
+    packets: dict[str, float]
     packet_bytes: tuple[float, int]
     points: tuple[LossPoint, ...] = field(default=())
 
@@ -105,8 +106,8 @@ def loss_curves(
     sent = send(bundle, decoder, data, rung, progress)
     whole = _right(decoder, back, sent, rung)
     count = {
-        "slices": decoder.profile.slices,
-        "channels": channel_packets(decoder.profile.tensor.shape, packet_rows),
+        "slices": float(np.mean([len(parts) for parts in sent.slices])),
+        "channels": float(channel_packets(decoder.profile.tensor.shape, packet_rows)),
     }
     runs = [(k, b, p) for k in packets for b in bursts for p in losses if count[k] > 1]
     points: list[LossPoint] = []
