@@ -28,8 +28,9 @@ RESTORED = "Isthmus neighbour + restorer"
 QPS = (24, 28, 32, 35, 38, 41, 44)
 QUALITIES = (5, 15, 30, 50, 75, 90)
 INPUT_BITS = (2, 3, 4, 5, 6, 8)
-#: Rivals on levels are measured for every N at the first family of quantisers, and elsewhere
-#: where the levels lose at most this much: what loses more can be no answer to the question.
+#: Rivals on levels are measured for every N at the first family of quantisers; of each other one at
+#: the smallest N that loses at most this much, since larger ones need more bytes and smaller ones
+#: lose too much to be an answer.
 _WORTH = 0.01
 _SAMPLE = 4
 _WORDS = 400
@@ -128,6 +129,7 @@ def _levels(ranges: Ranges, plan: Plan, say: Say) -> Iterator[Point]:
     """Isthmus and the lossless rivals, at every quantiser."""
     cut = ranges.cut
     used = () if plan.part == "rivals" else SCHEMES
+    met: set[str] = set()
     for number, one in enumerate(quantise(cut, used, quick=plan.quick)):
         levels = one.levels(cut.features)
         scores = {name: ranges.answer(values[levels]) for name, values in one.values.items()}
@@ -138,7 +140,9 @@ def _levels(ranges: Ranges, plan: Plan, say: Say) -> Iterator[Point]:
             codes = _coded(ours, levels)
             for name, score in scores.items():
                 yield ranges.point(ours, codes, score, f", {name}")
-        if plan.part != "isthmus" and (one.first or losses[best] <= _WORTH):
+        wanted = one.first or (one.family not in met and losses[best] <= _WORTH + 1e-9)
+        if plan.part != "isthmus" and wanted:
+            met.add(one.family)
             for codec in _level_rivals(cut, one, plan.without):
                 given = _tiled(cut, levels) if isinstance(codec, LevelsPng) else levels
                 codes = _coded(codec, given)
