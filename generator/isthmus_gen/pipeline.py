@@ -34,6 +34,7 @@ from isthmus_gen.front import FrontPlan, render_front
 from isthmus_gen.front.figures import layer_figures
 from isthmus_gen.golden import run_golden
 from isthmus_gen.ladder import Choice, choose_ladder
+from isthmus_gen.ladder.budget import with_budget
 from isthmus_gen.models import Cut, Halves, LoadedModel, load_model, resolve_cut
 from isthmus_gen.options import GenerateOptions
 from isthmus_gen.progress import Progress, no_progress
@@ -109,6 +110,7 @@ def generate(options: GenerateOptions, progress: Progress = no_progress) -> Gene
     profile = profile_of(
         options, tensor, designs, _extra(options, model, cut, halves, plan, preprocessing)
     )
+    profile = with_budget(profile, calibration.samples)
     files = _bundle_files(options, profile, halves, plan, data, preprocessing, progress)
     report = _report(options, model, cut, profile, designs, calibration, halves, plan, target)
     if ladder is not None:

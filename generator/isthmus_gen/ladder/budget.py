@@ -16,6 +16,7 @@ need one pass, and no frame was too long. Rung 0 first, with its ratios alone: 2
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,10 +28,20 @@ import numpy.typing as npt
 from isthmus.decoder import Backend, make_codec
 from isthmus.profile import Profile
 
-__all__ = ["RATIO_BITS", "BudgetTable", "budget_ratios", "budget_table", "frame_sizes", "table_of"]
+__all__ = [
+    "RATIO_BITS",
+    "BudgetTable",
+    "budget_ratios",
+    "budget_table",
+    "frame_sizes",
+    "table_of",
+    "with_budget",
+]
 
 RATIO_BITS = 12
 """Fractional bits of a ratio."""
+BUDGET_TENSORS = 600
+"""Tensors that are coded with every rung to make the table."""
 _MARGIN = 0.02
 _START_SHARE = 0.10
 _LARGEST = 0xFFFF
@@ -64,6 +75,21 @@ def budget_ratios(
 ) -> tuple[int, ...]:
     """The first row of the table's ratios: for each rung the largest size(rung) / size(rung 0)."""
     return budget_table(profile, tensors, backend=backend).ratios[0]
+
+
+def with_budget(profile: Profile, tensors: Sequence[npt.NDArray[Any]]) -> Profile:
+    """The profile with the table of its ladder, from at most ``BUDGET_TENSORS`` of ``tensors``.
+
+    A ladder of one rung needs none. The runtime's `isth_encode_budget` reads the table.
+    """
+    if len(profile.rungs) == 1:
+        return profile
+    table = budget_table(profile, tensors[:BUDGET_TENSORS])
+    rungs = tuple(
+        dataclasses.replace(rung, budget_start=start, size_ratios=ratios)
+        for rung, start, ratios in zip(profile.rungs, table.starts, table.ratios, strict=True)
+    )
+    return dataclasses.replace(profile, rungs=rungs)
 
 
 def frame_sizes(
