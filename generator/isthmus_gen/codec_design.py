@@ -190,6 +190,7 @@ def _design(
             "rate": start.rate,
             "context_sets": 1 if start.contexts is None else start.contexts.sets,
             "contexts": len(start.initial),
+            "coded_bits": start.bits,
             "clip_details": dict(quantizer.clip.details),
             "quantizer_details": dict(quantizer.details),
             "notes": _notes(quantizer),
@@ -204,6 +205,7 @@ class _Start:
     rate: int
     initial: tuple[int, ...]
     contexts: Contexts | None
+    bits: float | None
 
 
 def _start(
@@ -215,11 +217,11 @@ def _start(
     """The coder's start in the scheme that ``options`` ask for, from calibration levels."""
     if options.scheme == "paper":
         rate, initial = choose_start(levels, tensors)
-        return _Start(rate, initial, None)
+        return _Start(rate, initial, None, None)
     allowed = options.context_bytes or load_target(options.target).codec.context_bytes
     found = design_contexts(tensor, levels, tensors, context_bytes=allowed)
     rate = choose_neighbour_rate(tensor, levels, found, tensors)
-    return _Start(rate, found.initial, found.contexts)
+    return _Start(rate, found.initial, found.contexts, found.bits)
 
 
 def _notes(quantizer: Quantizer) -> list[str]:

@@ -281,13 +281,16 @@ def show_report(console: Console, out: Path, report: dict[str, Any]) -> None:
             rung["clip_rule"],
             f"{rung['clip_min']:.4g} .. {rung['clip_max']:.4g}",
             f"{rung['quantizer_details']['entropy_bits']:.3f}",
+            "-" if rung["coded_bits"] is None else f"{rung['coded_bits']:.3f}",
+            f"{rung['contexts']:,}",
             f"{rung['quantizer_details']['mse']:.4g}",
         )
         for index, rung in enumerate(report["rungs"])
     ]
     columns = [
         ("rung", "right"), ("levels", "right"), ("quantiser", "left"), ("clip rule", "left"),
-        ("clip range", "left"), ("entropy, bits", "right"), ("error", "right"),
+        ("clip range", "left"), ("entropy, bits", "right"),
+        ("coded, bits", "right"), ("contexts", "right"), ("error", "right"),
     ]  # fmt: skip
     console.print(table("", columns, rows))
     if "ladder" in report:
