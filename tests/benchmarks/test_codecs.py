@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable
 
 import numpy as np
@@ -38,21 +37,24 @@ LOSSLESS: dict[str, Callable[[int], Codec]] = {
     ),
     "range coder": lambda n: rangecoder.RangeCoder("", n, SHAPE, levels(n, 9, 50), 64),
 }
-NEEDS = {"zstd": packed.absent_zstd, "lz4": packed.absent_lz4, "range": rangecoder.absent}
+NEEDS = {"zstd": "zstandard", "lz4": "lz4", "range": "constriction"}
 
 
-def made(name: str, count: int) -> Codec:
-    """The codec, or a skip that says what is missing (no skip where everything must be there)."""
-    missing = NEEDS.get(name.split(maxsplit=1)[0], lambda: None)()
-    if missing is not None and os.environ.get("ISTHMUS_REQUIRE_TOOLS") != "1":
-        pytest.skip(f"not installed: {missing}")
+Require = Callable[[str], object]
+
+
+def made(name: str, count: int, require: Require) -> Codec:
+    """The codec, once its package is there."""
+    package = NEEDS.get(name.split(maxsplit=1)[0])
+    if package is not None:
+        require(package)
     return LOSSLESS[name](count)
 
 
 @pytest.mark.parametrize("name", LOSSLESS)
 @pytest.mark.parametrize("count", [2, 3, 4, 5, 8])
-def test_levels_come_back(name: str, count: int) -> None:
-    codec = made(name, count)
+def test_levels_come_back(name: str, count: int, require_package: Require) -> None:
+    codec = made(name, count, require_package)
     given = np.concatenate(
         [levels(count, 1), np.zeros((1, *SHAPE), np.uint8), np.full((1, *SHAPE), count - 1, "u1")]
     )
@@ -83,8 +85,8 @@ def test_run_length_by_hand() -> None:
     assert codec.encode(given) == bytes([0b10_11_11_00, 0b01_01_00_10])
 
 
-def test_the_range_coder_needs_what_its_counts_say() -> None:
-    codec = made("range coder", 4)
+def test_the_range_coder_needs_what_its_counts_say(require_package: Require) -> None:
+    codec = made("range coder", 4, require_package)
     given = levels(4, 5, 1)[0].reshape(-1)
     start = np.bincount(levels(4, 9, 50).reshape(-1), minlength=4) / (50 * given.size)
     counts = start * 64 + 1 / 32
@@ -181,9 +183,9 @@ def test_start_codes_of_three_bytes_are_found_too() -> None:
     assert [len(unit) for unit in hevc.nal_units(whole)] == [8, 7]
 
 
-def test_hevc_pictures_stand_alone() -> None:
-    if missing := hevc.absent():  # in no extra that the tests install: 68 MB
-        pytest.skip(f"not installed: {missing}")
+def test_hevc_pictures_stand_alone(require_package: Require) -> None:
+    require_package("imageio_ffmpeg")
+    assert hevc.absent() is None
     y, x = np.mgrid[0:40, 0:56]
     given = np.stack([(x * k + y).astype(np.uint8) for k in (1, 2, 3)])
     codec = hevc.Hevc(20, (40, 56))
