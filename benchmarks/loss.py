@@ -28,8 +28,6 @@ import numpy as np
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # the same rounding on every processor
 
 from benchmarks.sections import write_section
-from isthmus.bundle import Bundle
-from isthmus.profile import Packets
 from isthmus_gen.data import load_data
 from isthmus_gen.loss import LossCurves, LossPoint, loss_curves
 from isthmus_gen.options import make_options
@@ -142,16 +140,16 @@ def measure(network: Network, data: Path, limit: int | None = None) -> Measured:
                     "limit": network.calibration_inputs,
                     "values": "centroid",
                     "preprocess": network.preprocess,
+                    "mtu": PACKET_BYTES,
                     "out": Path(folder) / "bundle",
                 }
             )
         )
         pictures = load_data(test, need_labels=True, limit=limit or network.inputs)
-        bundle = in_packets(generated.bundle)
         curves = loss_curves(
-            bundle, pictures, losses=LOSSES, bursts=BURSTS, repeats=network.repeats
+            generated.bundle, pictures, losses=LOSSES, bursts=BURSTS, repeats=network.repeats
         )
-    profile = bundle.profile
+    profile = generated.bundle.profile
     return Measured(
         network.name,
         network.cut,
@@ -160,13 +158,6 @@ def measure(network: Network, data: Path, limit: int | None = None) -> Measured:
         profile.rungs[0].levels,
         curves,
     )
-
-
-def in_packets(bundle: Bundle) -> Bundle:
-    """The bundle with its frames cut into packets of PACKET_BYTES at most, at whole positions."""
-    tensor = bundle.profile.tensor
-    unit = tensor.shape[-1] if len(tensor.shape) > 2 else 1
-    return replace(bundle, profile=replace(bundle.profile, packets=Packets(PACKET_BYTES, unit)))
 
 
 def divide(network: Network, data: Path, folder: Path) -> tuple[Path, Path]:

@@ -28,6 +28,7 @@ BENCHMARKS = {
     "rate": "beside other codecs, on the same tensors",
     "firmware_cost": "instructions, flash, RAM and stack",
     "front_cost": "the front half alone, by layer, beside other engines",
+    "loss": "accuracy against packet loss, by concealment",
 }
 
 
