@@ -17,7 +17,7 @@ PYTEST ?=
 
 C_SOURCES := $(shell find templates host -name '*.[ch]' | sort)
 
-.PHONY: help demo test check format bench fuzz fuzz-kernels digits lock tools venv clean
+.PHONY: help demo test check format bench fuzz fuzz-c fuzz-kernels digits lock tools venv clean
 .PHONY: check-ruff check-format check-types check-c
 
 help: ## this list
@@ -53,6 +53,9 @@ bench: venv ## measure everything again and write benchmarks/RESULTS.md
 
 fuzz: venv ## damaged frames against C and Python, CASES of them (default ten million)
 	$(BIN)/python tests/fuzz/frames.py --cases $(or $(CASES),10000000)
+
+fuzz-c: venv tools ## the codec in C under libFuzzer, CASES executions of each fuzzer (default ten million)
+	$(BIN)/python tests/fuzz/fuzz_c.py --runs $(or $(CASES),10000000) $(if $(RECORD),--record)
 
 fuzz-kernels: venv tools ## random layers in every build of the kernels, CASES of them (default 20,000)
 	$(BIN)/python tests/kernels/fuzz_kernels.py --cases $(or $(CASES),20000) $(if $(RECORD),--record)
