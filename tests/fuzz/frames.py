@@ -24,11 +24,12 @@ from pathlib import Path
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[2]
-for source in ("host", "generator", "tests/codec"):
+for source in ("host", "generator", "tests/codec", "tests/fuzz"):
     if str(ROOT / source) not in sys.path:
         sys.path.insert(0, str(ROOT / source))
 
 from codec_profiles import make_profile  # noqa: E402
+from fuzz_profiles import neighbour, unlikely  # noqa: E402
 
 from isthmus.codec import decode_frame, encode_levels  # noqa: E402
 from isthmus.codec.frame import checksum  # noqa: E402
@@ -42,6 +43,8 @@ FUZZ_PROFILES = (
     make_profile((17, 200, 16), (5, 4, 2), rate=7),
     make_profile(5, (0,)),
     make_profile(9, (3, 1), slice_rows=1, rate=6),
+    neighbour(make_profile((4, 17), (4, 4, 3), slice_rows=3), 3, (0, 1, 0), 4),
+    unlikely(neighbour(make_profile(16, (5, 4, 2), rate=7), 2, (0, 1), 5)),
 )
 
 

@@ -13,6 +13,7 @@ import argparse
 import datetime
 import hashlib
 import json
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -104,6 +105,8 @@ def _damaged(good: bytes) -> list[tuple[str, int, bytes]]:
 
 def campaign(target: str, work: Path, options: argparse.Namespace) -> dict[str, Any]:
     """One fuzzer's long run, coverage and all."""
+    for stale in [*work.rglob("objects_*")]:
+        shutil.rmtree(stale)  # of profiles and headers as they were
     program = build(target, work, fuzzer_command(), main=False)
     found = work / f"corpus_{target}"
     found.mkdir(exist_ok=True)
