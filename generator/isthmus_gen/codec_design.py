@@ -151,7 +151,7 @@ def _design(
     levels = [quantizer.level(sample).astype(np.uint8).reshape(-1) for sample in samples]
     slice_rows = slice_rows_of(tensor, options.slice_rows)
     elements = min(slice_rows, tensor.rows) * tensor.row_elements
-    start = _start(tensor, quantizer.levels, levels, options)
+    start = _start(tensor, quantizer.levels, levels, elements, options)
     bound = payload_max if start.contexts is None else neighbour_payload_max
     limit = bound(quantizer.levels, start.rate, elements)
     if limit > MAX_PAYLOAD:
@@ -212,6 +212,7 @@ def _start(
     tensor: TensorSpec,
     levels: int,
     tensors: Sequence[npt.NDArray[np.uint8]],
+    slice_elements: int,
     options: GenerateOptions,
 ) -> _Start:
     """The coder's start in the scheme that ``options`` ask for, from calibration levels."""
@@ -219,6 +220,9 @@ def _start(
         rate, initial = choose_start(levels, tensors)
         return _Start(rate, initial, None, None)
     allowed = options.context_bytes or load_target(options.target).codec.context_bytes
+    # Every slice starts its contexts anew, about five instructions each: at most one for two
+    # elements, two bytes each. Packets are taken to have a bit an element.
+    allowed = min(allowed, min(slice_elements, 8 * options.mtu or slice_elements))
     found = design_contexts(tensor, levels, tensors, context_bytes=allowed)
     rate = choose_neighbour_rate(tensor, levels, found, tensors)
     return _Start(rate, found.initial, found.contexts, found.bits)

@@ -21,7 +21,14 @@ import math
 from isthmus.binarisation import binarisation
 from isthmus.codec.walk import CHECK_ELEMENTS, SLACK_BYTES, element_cost
 
-__all__ = ["MAX_PAYLOAD", "RATES", "derive", "neighbour_payload_max", "payload_max"]
+__all__ = [
+    "MAX_PAYLOAD",
+    "RATES",
+    "derive",
+    "flat_unit_shifts",
+    "neighbour_payload_max",
+    "payload_max",
+]
 
 RATES = (5, 6, 7)
 MAX_PAYLOAD = (1 << 21) - 1
@@ -117,6 +124,26 @@ def neighbour_payload_max(levels: int, rate: int, elements: int) -> int:
     costly = math.ceil(CHECK_ELEMENTS * (form.classes - 1 + form.suffix_bits) * 12.01 / 8)
     even = -(-elements * element_cost(form) // 256)
     return max(even, payload_max(levels, rate, elements)) + SLACK_BYTES + costly + 5
+
+
+def flat_unit_shifts(levels: int, rate: int, elements: int) -> int:
+    """Bytes that the coder shifts out for so many elements coded flat from the start, at most.
+
+    Flat contexts start with all classes about equally likely, log2 H bits an element. Each earlier
+    element lowers a bin's probability by the factor 1 - 2^-rate at most, so bin by bin the excess
+    of element i is i log2(1 / (1 - 2^-rate)); rounding to 12 bits and the coder's truncation add
+    less than 0.03 bit a bin while probabilities stay above 1/128, so for elements < 2^(rate + 1).
+    For more elements, or where it is less, :func:`payload_max` holds.
+    """
+    form = binarisation(levels)
+    general = payload_max(levels, rate, elements)
+    if elements >= 2 << rate:
+        return general
+    step = -math.log2(1 - 2.0**-rate)
+    per_bin = step * elements * (elements - 1) / 2 + 0.03 * elements
+    bins = form.classes - 1 + form.suffix_bits
+    bits = elements * (math.log2(form.classes) + form.suffix_bits) + bins * per_bin
+    return min(general, math.floor(bits / 8 + 0.01))
 
 
 def derive(rate: int, q: float, steps: int) -> tuple[float, float]:

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from isthmus.binarisation import binarisation
 from isthmus.codec.arithmetic import Writer
-from isthmus.codec.bound import payload_max
+from isthmus.codec.bound import flat_unit_shifts, payload_max
 from isthmus.codec.coding import put_levels
 from isthmus.codec.frame import HEADER_BYTES, SliceHeader
 from isthmus.codec.walk import CHECK_ELEMENTS, SLACK_BYTES, Walk, element_cost
@@ -23,7 +23,7 @@ def packet_slack(packets: Packets) -> int:
 
 def smallest_packet(levels: int, rate: int, unit: int) -> int:
     """Bytes a packet must be allowed so that one unit of ``unit`` elements always fits, flat."""
-    return HEADER_BYTES + payload_max(levels, rate, unit) + 1
+    return HEADER_BYTES + flat_unit_shifts(levels, rate, unit) + 1
 
 
 def packets_max(profile: Profile, packets: Packets, rung: Rung) -> int:
