@@ -192,8 +192,8 @@ class Decoder:
         order, some twice. Damaged ones count as missing, their errors are in the result.
         ``conceal`` is "zero", "mean", "nearest", "fit" or "caltec" (:mod:`isthmus.conceal`),
         "restore" for a restorer that was trained with losses, or "auto": that where the bundle has
-        one, else "fit". SequenceError where two frames are mixed, MissingSliceError where nothing
-        is left; OptionError.
+        one, else "nearest", which keeps as much accuracy as "fit" and is the faster. SequenceError
+        where two frames are mixed, MissingSliceError where nothing is left; OptionError.
         """
         check_concealment(conceal)
         part = self._slices(packets)
@@ -227,7 +227,7 @@ class Decoder:
         return fill(
             features,
             received,
-            "fit" if method == "auto" else method,
+            "nearest" if method == "auto" else method,
             batch=levels.ndim > len(self.profile.tensor.shape),
             zero=chosen.values[zero_level(chosen)],
             mean=None if own is None else own.mean,
