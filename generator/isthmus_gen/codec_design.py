@@ -223,9 +223,19 @@ def _start(
     # Every slice starts its contexts anew, about five instructions each: at most one for two
     # elements, two bytes each. Packets are taken to have a bit an element.
     allowed = min(allowed, min(slice_elements, 8 * options.mtu or slice_elements))
-    found = design_contexts(tensor, levels, tensors, context_bytes=allowed)
+    found = design_contexts(
+        tensor, levels, tensors, context_bytes=allowed, restarts=_restarts(tensor, options)
+    )
     rate = choose_neighbour_rate(tensor, levels, found, tensors)
     return _Start(rate, found.initial, found.contexts, found.bits)
+
+
+def _restarts(tensor: TensorSpec, options: GenerateOptions) -> float:
+    """The share of elements in the first row of a slice; packets are taken to have a bit each."""
+    if options.mtu:
+        return min(1.0, tensor.row_elements / (8 * options.mtu))
+    rows = slice_rows_of(tensor, options.slice_rows)
+    return 1.0 / rows if rows < tensor.rows else 0.0
 
 
 def _notes(quantizer: Quantizer) -> list[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -82,12 +83,15 @@ def design_contexts(
     tensors: Sequence[npt.NDArray[np.uint8]],
     *,
     context_bytes: int = CONTEXT_BYTES,
+    restarts: float = 0.0,
 ) -> ContextDesign:
     """The context sets of scheme "neighbour" for a rung of ``levels``.
 
     ``tensors`` are calibration tensors as levels, uint8, of any shape with the tensor's elements in
     order; two at least are needed to judge a choice by data held out (one serves as both). The
-    contexts of one rung take at most ``context_bytes``, two bytes each.
+    contexts of one rung take at most ``context_bytes``, two bytes each. ``restarts`` is the share of
+    elements, 0..1, that slices or packets leave without a row above them: any row may be the first
+    of a slice, and its statistics are not those of the tensor's first row.
     """
     form = binarisation(levels)
     step = max(1, min(neighbour_step(tensor), tensor.row_elements))
@@ -95,11 +99,12 @@ def design_contexts(
     stack = _stacked(tensor, tensors)
     groups = _channel_groups(stack, channels)
     limit = min(MAX_CONTEXTS, context_bytes // 2)
+    count = partial(_count_restarted, restarts) if restarts else _count
     best = (np.inf, _Choice((0,) * (levels + 1), 1))
     plain = np.inf
     for classes in _class_maps(stack, levels, form):
         halves = [
-            _bin_counts(_count(stack[fold::2], classes, groups, step, levels), form)
+            _bin_counts(count(stack[fold::2], classes, groups, step, levels), form)
             for fold in range(2)
         ]
         if len(stack) < 2:
@@ -110,7 +115,8 @@ def design_contexts(
                 plain = min(plain, bits)
             if bits < best[0] * (1 - (_WORTH if choice.sets() > best[1].sets() else 0.0)):
                 best = (bits, choice)
-    return _finish(stack, best[1], groups, step, form, (best[0], plain))
+    found = _bin_counts(count(stack, best[1].classes, groups, step, levels), form)
+    return _finish(found, best[1], groups, step, (best[0], plain))
 
 
 def _stacked(tensor: TensorSpec, tensors: Sequence[npt.NDArray[np.uint8]]) -> npt.NDArray[np.uint8]:
@@ -196,6 +202,20 @@ def _count(
     return table.reshape(-1, number, number, levels)
 
 
+def _count_restarted(
+    share: float,
+    stack: npt.NDArray[np.uint8],
+    classes: tuple[int, ...],
+    groups: npt.NDArray[np.intp],
+    step: int,
+    levels: int,
+) -> Counts:
+    """The same, and every row once more as the first of a slice, counted for ``share``."""
+    first = stack.reshape(-1, 1, stack.shape[2])
+    alone = _count(first, classes, groups, step, levels)
+    return _count(stack, classes, groups, step, levels) + share * alone
+
+
 def _bin_counts(counts: Counts, form: Binarisation) -> Counts:
     """(zeros, ones) of every context of every set: float64 [G, sets, bins, 2]."""
     out = np.zeros((len(counts), counts.shape[1] * counts.shape[2], form.context_count, 2))
@@ -269,15 +289,13 @@ def _held_out_bits(halves: list[Counts], choice: _Choice, levels: int) -> float:
 
 
 def _finish(
-    stack: npt.NDArray[np.uint8],
+    counts: Counts,
     choice: _Choice,
     groups: npt.NDArray[np.intp],
     step: int,
-    form: Binarisation,
     bits: tuple[float, float],
 ) -> ContextDesign:
-    """Clusters and starts of the choice from all tensors."""
-    counts = _bin_counts(_count(stack, choice.classes, groups, step, form.levels), form)
+    """Clusters and starts of the choice from the counts of all tensors."""
     member = _cluster(counts, choice.clusters)
     ones = _starts(_merged(counts, member, choice.clusters))
     of_channel = member[groups]
