@@ -89,9 +89,11 @@ def design_contexts(
 
     ``tensors`` are calibration tensors as levels, uint8, of any shape with the tensor's elements in
     order; two at least are needed to judge a choice by data held out (one serves as both). The
-    contexts of one rung take at most ``context_bytes``, two bytes each. ``restarts`` is the share of
-    elements, 0..1, that slices or packets leave without a row above them: any row may be the first
-    of a slice, and its statistics are not those of the tensor's first row.
+    contexts of one rung take at most ``context_bytes``, two bytes each.
+
+    ``restarts`` is the share of elements, 0..1, that slices or packets leave without a row above
+    them: any row may be the first of a slice, and its statistics are not those of the tensor's
+    first row.
     """
     form = binarisation(levels)
     step = max(1, min(neighbour_step(tensor), tensor.row_elements))
