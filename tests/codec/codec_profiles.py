@@ -6,6 +6,8 @@ nearest integer, and every expected level can be worked out exactly without the 
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import math
 from collections.abc import Sequence
 from fractions import Fraction
@@ -13,10 +15,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from independent_model import Model, code_words
 
 from isthmus.binarisation import binarisation
 from isthmus.codec import float32_keys, payload_max
-from isthmus.profile import Profile, Rung, TensorSpec
+from isthmus.codec.bound import neighbour_payload_max
+from isthmus.profile import Contexts, Packets, Profile, Rung, TensorSpec
 
 _SPAN = {"int8": 255, "int16": 65535}
 _LOWEST = {"int8": -128, "int16": -32768}
@@ -30,8 +34,12 @@ def make_rung(
     rate: int = 5,
     initial: tuple[int, ...] | None = None,
     top: int | None = None,
+    contexts: Contexts | None = None,
 ) -> Rung:
     """A uniform rung; ``top`` is the real value of the tensor's highest integer (default N - 1)."""
+    count = binarisation(levels).context_count * (1 if contexts is None else contexts.sets)
+    even = 32768 if contexts is None else 32896
+    longest = payload_max if contexts is None else neighbour_payload_max
     highest = levels - 1 if top is None else top
     thresholds = tuple(n - 0.5 for n in range(1, levels))
     table = None
@@ -51,11 +59,12 @@ def make_rung(
         thresholds=thresholds,
         values=tuple(float(n) for n in range(levels)),
         rate=rate,
-        initial=initial or (32768,) * binarisation(levels).context_count,
+        initial=initial or (even,) * count,
         table_i8=table,
         thresholds_i16=steps,
         thresholds_f32=tuple(int(key) for key in float32_keys(thresholds)),
-        payload_max=payload_max(levels, rate, slice_elements),
+        payload_max=longest(levels, rate, slice_elements),
+        contexts=contexts,
     )
 
 
@@ -110,3 +119,119 @@ def level_patterns(levels: int, count: int, seed: int = 0) -> dict[str, npt.NDAr
         "bursts": np.where(index // 37 % 2 == 0, 0, top),
     }
     return {name: values.astype(np.uint8) for name, values in out.items()}
+
+
+def contexts_for(
+    levels: int,
+    row: int,
+    rng: np.random.Generator,
+    *,
+    channels: int | None = None,
+    clusters: int | None = None,
+    classes: int | None = None,
+    step: int | None = None,
+) -> Contexts:
+    """Contexts for rows of ``row`` elements; what is not given is drawn, small numbers mostly.
+
+    At most ``classes`` classes of neighbours; a place outside may share one with levels.
+    """
+    bins = binarisation(levels).context_count
+    divisors = [count for count in range(1, row + 1) if row % count == 0] or [1]
+    channels = channels or int(rng.choice(divisors))
+    most = min(255 // bins, levels + 1, classes or int(rng.integers(1, 9)))
+    numbering = _numbering(levels + 1, most, rng)
+    total = max(numbering) + 1
+    room = max(1, min(channels, 256, (1 << 15) // (total**2 * bins)))
+    wanted = clusters or int(rng.integers(1, min(room, 5) + 1))
+    return Contexts(
+        step=step or int(rng.integers(1, max(1, row) + 1)),
+        clusters=_numbering(channels, min(room, wanted), rng),
+        classes=numbering,
+    )
+
+
+def _numbering(count: int, numbers: int, rng: np.random.Generator) -> tuple[int, ...]:
+    """``count`` numbers that use all of 0 .. numbers - 1, in any order."""
+    numbers = min(count, numbers)
+    drawn = np.concatenate([np.arange(numbers), rng.integers(0, numbers, count - numbers)])
+    return tuple(int(number) for number in rng.permutation(drawn))
+
+
+def states_for(count: int, how: str, rng: np.random.Generator) -> tuple[int, ...]:
+    """``count`` starting states of 8 bits: "even", "random", "extreme", "low" or "high"."""
+    states = {
+        "even": np.full(count, 128),
+        "random": rng.integers(0, 256, count),
+        "extreme": rng.integers(0, 2, count) * 255,
+        "low": np.zeros(count),
+        "high": np.full(count, 255),
+    }[how]
+    return tuple(256 * int(state) + 128 for state in states)
+
+
+STATES = ("even", "random", "extreme", "low", "high")
+
+
+def neighbour_profile(
+    levels: int | Sequence[int],
+    shape: tuple[int, ...],
+    *,
+    seed: int = 0,
+    states: str = "random",
+    slice_rows: int | None = None,
+    dtype: str = "int8",
+    rate: int | Sequence[int] = 5,
+    unit: int | None = None,
+    packet_bytes: int | None = None,
+    **given: int | None,
+) -> Profile:
+    """A profile of scheme "neighbour"; ``given`` as :func:`contexts_for`, ``seed`` draws the rest.
+
+    With ``unit`` it has packets, of the smallest size that is allowed where none is given.
+    """
+    rng = np.random.default_rng([seed, 11])
+    base = make_profile(levels, shape, slice_rows=slice_rows, dtype=dtype, rate=rate)
+    row = base.tensor.row_elements
+    count = base.slice_elements(0)
+    top = max(rung.levels for rung in base.rungs) - 1
+    rungs = []
+    for plain in base.rungs:
+        contexts = contexts_for(plain.levels, row, rng, **given)
+        size = contexts.sets * binarisation(plain.levels).context_count
+        rungs.append(
+            make_rung(
+                plain.levels, dtype, slice_elements=count, rate=plain.rate,
+                initial=states_for(size, states, rng), top=top, contexts=contexts,
+            )
+        )  # fmt: skip
+    profile = Profile(base.tensor, tuple(rungs), base.slice_rows, {})
+    return profile if unit is None else with_packets(profile, unit, packet_bytes)
+
+
+def with_packets(profile: Profile, unit: int, size: int | None = None) -> Profile:
+    """The profile with packets of ``size`` bytes, or of the smallest size allowed."""
+    least = max(12 + payload_max(r.levels, r.rate, unit) + 1 for r in profile.rungs)
+    packets = Packets(size or max(20, least), unit)
+    return dataclasses.replace(profile, packets=packets, slice_rows=max(1, profile.tensor.rows))
+
+
+def hostile_levels(profile: Profile, rung: int = 0) -> npt.NDArray[np.uint8]:
+    """Levels each of which costs most by the contexts of that moment: they force flat coding.
+
+    By the independent model, so that nothing here trusts the code under test.
+    """
+    chosen = profile.rungs[rung]
+    words = code_words(chosen.levels)[: chosen.levels]
+    model = Model(json.loads(profile.canonical()), rung, 0)
+    spent = 0.0
+    for _ in range(profile.tensor.elements):
+        chances = model.chances()
+        cost = [-math.log2(value / 65536) for value in chances.values]
+        rest = [-math.log2(1 - value / 65536) for value in chances.values]
+        prices = [sum(cost[c] if one else rest[c] for c, one in word) for word in words]
+        level = max(range(chosen.levels), key=prices.__getitem__)
+        spent += prices[level]
+        for context, one in words[level]:
+            chances.learn(context, bool(one))
+        model.coded(level, int(spent / 8))
+    return np.array(model.levels, dtype=np.uint8)

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from independent_model import Model
 
 
 class RefusedError(Exception):
@@ -62,6 +63,12 @@ class Interval:
         """Width of the zero's part, which comes first; ``chance`` of a one in 1/65536."""
         return self.width - self.width // 4096 * ((chance + 8) // 16)
 
+    def copy(self) -> Interval:
+        """The same state, to come back to."""
+        out = Interval()
+        out.low, out.width, out.shifts = self.low, self.width, self.shifts
+        return out
+
     def narrow(self, chance: int, one: bool) -> None:
         """Keeps the part of a bin."""
         zero = self.split(chance)
@@ -85,48 +92,14 @@ class Interval:
                 return number.to_bytes(size, "big") if size else b""
             size += 1
 
+    def flushed(self) -> bytes:
+        """The same with the zero bytes that the coder's window and flush leave at the end."""
+        size = self.shifts + (0 < self.low % 2**32 <= 2**32 - self.width)
+        return self.shortest().ljust(size, b"\0")
+
     def state(self) -> tuple[int, int, int]:
         """What a coder with a 32-bit window holds here."""
         return self.low % 2**32, self.width, self.shifts
-
-
-class Chances:
-    """The contexts of one slice."""
-
-    def __init__(self, initial: list[int], rate: int) -> None:
-        self.values = list(initial)
-        self.divisor = 2**rate
-
-    def learn(self, context: int, one: bool) -> None:
-        value = self.values[context]
-        step = (65536 - value) // self.divisor if one else -(value // self.divisor)
-        self.values[context] = value + step
-
-
-def code_words(levels: int) -> list[tuple[tuple[int, int], ...]]:
-    """For each level its (context, bin) pairs, by writing the whole code book down.
-
-    All code words of the classes' suffixes exist, also those of levels that do not: a decoder can
-    meet them.
-    """
-    bits = next(b for b in range(9) if -(-levels // 2**b) <= 16)
-    classes = -(-levels // 2**bits)
-    words = []
-    for number in range(classes * 2**bits):
-        group, rest = divmod(number, 2**bits)
-        word = [(k, 1) for k in range(group)]
-        if group != classes - 1:
-            word.append((group, 0))
-        text = f"{rest:0{bits}b}" if bits else ""
-        for depth, digit in enumerate(text):
-            if group == 0:
-                # the node of a complete tree: as many before it as shallower nodes and left ones
-                context = classes - 1 + (2**depth - 1) + int("0" + text[:depth], 2)
-            else:
-                context = classes - 1 + (2**bits - 1) + depth
-            word.append((context, int(digit)))
-        words.append(tuple(word))
-    return words
 
 
 class IndependentCodec:
@@ -140,7 +113,10 @@ class IndependentCodec:
         row = int(np.prod(shape[1:] if len(shape) > 1 else shape, dtype=np.int64))
         step = self.profile["slice_rows"]
         cuts = [*range(0, rows, step), rows] if rows else [0, 0]
+        self.row = row
         self.parts = [(b - a) * row for a, b in itertools.pairwise(cuts)]
+        self.starts = [a * row for a in cuts[:-1]]
+        self.packets = self.profile.get("packets")
 
     def levels(self, rung: int, tensor: npt.NDArray[Any]) -> list[int]:
         """Quantises with the rung's integer tables, one value at a time."""
@@ -156,27 +132,123 @@ class IndependentCodec:
         keys = [2**32 - 1 - w if w >= 2**31 else w + 2**31 for w in words]
         return [sum(t <= key for t in tables["thresholds_f32"]) for key in keys]
 
-    def encode_slice(self, rung: int, levels: list[int]) -> tuple[bytes, tuple[int, int, int]]:
-        """Payload and final state."""
-        tables = self.profile["rungs"][rung]
-        words = code_words(tables["levels"])
-        chances = Chances(tables["initial"], tables["rate"])
-        interval = Interval()
+    def code(self, model: Model, interval: Interval, levels: list[int]) -> None:
+        """Codes elements into ``interval``."""
         for level in levels:
-            for context, one in words[level]:
+            chances = model.chances()
+            for context, one in model.words[level]:
                 interval.narrow(chances.values[context], bool(one))
                 chances.learn(context, bool(one))
+            model.coded(level, interval.shifts)
+
+    def encode_slice(
+        self, rung: int, levels: list[int], start: int = 0
+    ) -> tuple[bytes, tuple[int, int, int]]:
+        """Payload and final state of a slice that begins with the element ``start``."""
+        model, interval = Model(self.profile, rung, start), Interval()
+        self.code(model, interval, levels)
         return interval.shortest(), interval.state()
 
     def encode(self, rung: int, sequence: int, tensor: npt.NDArray[Any]) -> bytes:
         """The whole frame."""
-        levels = self.levels(rung, tensor)
+        return self.encode_levels(rung, sequence, self.levels(rung, tensor))
+
+    def encode_levels(self, rung: int, sequence: int, levels: list[int]) -> bytes:
+        """The whole frame of levels."""
+        if self.packets is not None:
+            return b"".join(self.encode_packets(rung, sequence, levels))
         out = b""
-        for index, count in enumerate(self.parts):
-            payload, _ = self.encode_slice(rung, levels[:count])
-            del levels[:count]
+        for index, (start, count) in enumerate(zip(self.starts, self.parts, strict=True)):
+            payload, _ = self.encode_slice(rung, levels[start : start + count], start)
             out += self.header(rung, sequence, index, payload) + payload
         return out
+
+    def encode_packets(self, rung: int, sequence: int, levels: list[int]) -> list[bytes]:
+        """The frame's packets, one after the other."""
+        unit = self.packets["unit"]
+        units = [levels[at : at + unit] for at in range(0, len(levels), unit)]
+        out = []
+        first = 0
+        while first < len(units):
+            flat = False
+            interval, count = self.fill(rung, first, units, flat=False)
+            if count == 0:
+                flat = True
+                interval, count = self.fill(rung, first, units, flat=True)
+            payload = interval.shortest()
+            out.append(self.packet_header(rung, sequence, first, count, payload, flat=flat))
+            out[-1] += payload
+            first += count
+        return out
+
+    def fill(
+        self, rung: int, first: int, units: list[list[int]], *, flat: bool
+    ) -> tuple[Interval, int]:
+        """(what is coded, units) of the packet that begins with unit ``first``."""
+        model = Model(self.profile, rung, first * self.packets["unit"], flat=flat)
+        interval, count = Interval(), 0
+        for unit in units[first : first + 256]:
+            next_model, next_interval = model.copy(), interval.copy()
+            self.code(next_model, next_interval, unit)
+            if 12 + next_interval.shifts + 1 > self.packets["bytes"]:
+                break
+            model, interval, count = next_model, next_interval, count + 1
+        return interval, count
+
+    def encode_budget(
+        self, budget: int, sequence: int, tensor: npt.NDArray[Any]
+    ) -> tuple[int, bytes | None]:
+        """(rung, frame) by chapter 11; no frame where that rung does not fit."""
+        rungs = self.profile["rungs"]
+        last = len(rungs) - 1
+        fitting = [i for i, rung in enumerate(rungs) if rung.get("budget_start", 0) <= budget]
+        guess = fitting[0] if fitting else last
+        frame, counted = self.within(budget, guess, sequence, tensor)
+        ratios = rungs[guess].get("size_ratios", [])
+        upper, lower = divmod(counted, 4096)
+        sizes = [upper * ratio + -(-(lower * ratio) // 4096) for ratio in ratios]
+        sizes = sizes or [2**64] * len(rungs)
+        sizes[guess] = counted
+        chosen = next((i for i, size in enumerate(sizes) if size <= budget), last)
+        if chosen != guess:
+            frame, counted = self.within(budget, chosen, sequence, tensor)
+        return chosen, frame if counted <= budget else None
+
+    def within(
+        self, budget: int, rung: int, sequence: int, tensor: npt.NDArray[Any]
+    ) -> tuple[bytes, int]:
+        """(frame, its bytes as an encoder counts them whose buffer has ``budget`` bytes)."""
+        frame = self.encode(rung, sequence, tensor)
+        levels = self.levels(rung, tensor)
+        rest, counted, cut = frame, 0, False
+        for start, count in zip(self.starts, self.parts, strict=True):
+            if self.packets is None:
+                *_, payload, rest = self.take(rest)
+                parts = [(start, count, payload, False)]
+            else:
+                parts, at = [], 0
+                while rest:
+                    _, _, _, units, flat, payload, rest = self.take_packet(rest)
+                    parts.append((at, units * self.packets["unit"], payload, flat))
+                    at += units * self.packets["unit"]
+            for first, elements, payload, flat in parts:
+                model, interval = Model(self.profile, rung, first, flat=flat), Interval()
+                self.code(model, interval, levels[first : first + elements])
+                header = 12 + 2 * (len(self.parts) > 1)
+                whole = header + len(interval.flushed())
+                cut = cut or counted + whole > budget
+                counted += whole if cut else header + len(payload)
+        return frame, counted
+
+    def packet_header(
+        self, rung: int, sequence: int, first: int, count: int, payload: bytes, *, flat: bool
+    ) -> bytes:
+        """A packet's header."""
+        high, low = divmod(len(payload), 256)
+        head = struct.pack(
+            "<BBBHHB", 16 + 4 * flat + 2, rung * 32 + high, low, sequence, first, count - 1
+        )
+        return head + struct.pack("<I", crc32(self.digest + head + payload))
 
     def header(self, rung: int, sequence: int, index: int, payload: bytes) -> bytes:
         """A slice's header."""
@@ -191,22 +263,60 @@ class IndependentCodec:
         first: tuple[int, int] | None = None
         levels: list[int] = []
         states = []
-        for index, count in enumerate(self.parts):
+        total = sum(self.parts)
+        index = 0
+        while index < len(self.parts) if self.packets is None else len(levels) < total:
             if index and not frame:
                 raise RefusedError(13)
-            rung, sequence, number, payload, frame = self.take(frame)
+            if self.packets is None:
+                rung, sequence, number, payload, frame = self.take(frame)
+                expected, count, flat = index, self.parts[index], False
+            else:
+                rung, sequence, number, units, flat, payload, frame = self.take_packet(frame)
+                expected = len(levels) // self.packets["unit"]
+                count = units * self.packets["unit"]
             first = first or (rung, sequence)
             if (rung, sequence) != first:
                 raise RefusedError(12)
-            if number != index:
-                raise RefusedError(13 if number > index else 6)
-            found, state = self.decode_slice(rung, payload, count)
+            if number != expected:
+                raise RefusedError(13 if number > expected else 6)
+            found, state = self.decode_slice(rung, payload, count, len(levels), flat=flat)
             levels += found
             states.append(state)
+            index += 1
         if frame:
             raise RefusedError(9)
         assert first is not None
         return Decoded(levels, first[0], first[1], states)
+
+    def take_packet(self, data: bytes) -> tuple[int, int, int, int, bool, bytes, bytes]:
+        """(rung, sequence, unit, units, flat, payload, what follows) of the packet in front."""
+        if not data:
+            raise RefusedError(1)
+        if data[0] // 16 != 1:
+            raise RefusedError(2)
+        if data[0] & 8:
+            raise RefusedError(3)
+        if len(data) < 12:
+            raise RefusedError(1)
+        if data[0] % 4 != 2:
+            raise RefusedError(6)
+        _, mixed, low, sequence, first, fewer, stored = struct.unpack_from("<BBBHHBI", data)
+        rung, high = divmod(mixed, 32)
+        if rung >= len(self.profile["rungs"]):
+            raise RefusedError(5)
+        units = fewer + 1
+        if (first + units) * self.packets["unit"] > sum(self.parts):
+            raise RefusedError(6)
+        size = high * 256 + low
+        if size > self.packets["bytes"] - 12:
+            raise RefusedError(7)
+        payload = data[12 : 12 + size]
+        if len(payload) < size:
+            raise RefusedError(1)
+        if crc32(self.digest + data[:8] + payload) != stored:
+            raise RefusedError(8)
+        return rung, sequence, first, units, bool(data[0] & 4), payload, data[12 + size :]
 
     def take(self, data: bytes) -> tuple[int, int, int, bytes, bytes]:
         """(rung, sequence, slice, payload, what follows) of the slice at the start of ``data``."""
@@ -244,23 +354,21 @@ class IndependentCodec:
         return rung, sequence, number, payload, data[start + size :]
 
     def decode_slice(
-        self, rung: int, payload: bytes, count: int
+        self, rung: int, payload: bytes, count: int, start: int = 0, *, flat: bool = False
     ) -> tuple[list[int], tuple[int, int, int]]:
         """Levels and final state of one payload."""
-        tables = self.profile["rungs"][rung]
-        book = {word: level for level, word in enumerate(code_words(tables["levels"]))}
+        model, interval = Model(self.profile, rung, start, flat=flat), Interval()
+        book = {word: level for level, word in enumerate(model.words)}
         tree: dict[tuple[tuple[int, int], ...], int] = {}
-        for word in book:
-            for size in range(len(word)):
-                tree[word[:size]] = word[size][0]
-        chances = Chances(tables["initial"], tables["rate"])
+        for whole in book:
+            for size in range(len(whole)):
+                tree[whole[:size]] = whole[size][0]
         number = int.from_bytes(payload, "big")
-        interval = Interval()
         if number * 2**32 >= interval.width * 256 ** len(payload):
             raise RefusedError(10)
-        levels = []
         for _ in range(count):
             word: tuple[tuple[int, int], ...] = ()
+            chances = model.chances()
             while word not in book:
                 context = tree[word]
                 chance = chances.values[context]
@@ -269,9 +377,9 @@ class IndependentCodec:
                 interval.narrow(chance, one)
                 chances.learn(context, one)
                 word = (*word, (context, int(one)))
-            if book[word] >= tables["levels"]:
+            if book[word] >= model.rung["levels"]:
                 raise RefusedError(11)
-            levels.append(book[word])
+            model.coded(book[word], interval.shifts)
         if payload != interval.shortest():
             raise RefusedError(10)
-        return levels, interval.state()
+        return model.levels, interval.state()

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from codec_profiles import level_patterns, make_profile
-from independent_codec import Chances, code_words
+from independent_model import Chances, code_words
 
 from isthmus.codec import ideal_bits
 from isthmus.native import NativeCodec
