@@ -153,6 +153,11 @@ def test_caltec_of_flat_channels_and_a_short_last_block() -> None:
     x[:4, :, 0] = np.arange(12).reshape(4, 3)
     known = channels_lost((5, 3, 2), [(1, 0)], 4)
     assert conceal(x, known, "caltec")[4, :, 0].tolist() == [5.5] * 3
+    # the short block is the nearest: c = 2 d + 10 on its one row, whatever the lost rows were
+    x = np.arange(15, dtype=np.float32).reshape(5, 3)[..., np.newaxis].repeat(2, axis=-1)
+    x[..., 0] = 2 * x[..., 1] + 10
+    known = channels_lost((5, 3, 2), [(0, 0)], 4)
+    assert np.allclose(conceal(x, known, "caltec"), x, atol=1e-4)
 
 
 def test_caltec_is_fit_where_all_channels_are_lost() -> None:
