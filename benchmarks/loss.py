@@ -1,12 +1,13 @@
 """Accuracy against packet loss, for every concealment: ResNet-8 and visual wake words.
 
-    python -m benchmarks.loss [--json] [--limit N] [--out benchmarks]
+    python -m benchmarks.loss [--json] [--limit N] [--restorer LOSS] [--out benchmarks]
 
 Bundles are generated as a user generates them, their frames cut into packets of at most 244 bytes
 (a BLE packet); test pictures go through the firmware's C front half and the encoder, the packets
 through a seeded Gilbert-Elliott channel, what arrives through ``Decoder.decode_slices`` and the
 back half. The same levels are lost a second time in the packets of the published scheme, four rows
-of one channel.
+of one channel. With ``--restorer 0.2`` the bundles get a restorer trained with that share of slices
+missing (minutes more), and its curve is drawn, too.
 
 ISTHMUS_DATA names the folder of models and data sets (default: ../shared/data).
 """
@@ -104,6 +105,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--limit", type=int, default=None, help="test pictures of each network")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks", help="where results go")
+    parser.add_argument("--restorer", type=float, default=0.0, metavar="LOSS", help="train one")
     options = parser.parse_args(arguments)
     data = Path(os.environ.get("ISTHMUS_DATA") or ROOT.parent / "shared" / "data")
     if not (data / "models").is_dir():
@@ -112,7 +114,7 @@ def main(arguments: list[str] | None = None) -> int:
     found = []
     for network in NETWORKS:
         began = time.monotonic()
-        found.append(measure(network, data, options.limit))
+        found.append(measure(network, data, options.limit, options.restorer))
         print(f"{network.name}: {time.monotonic() - began:.0f} s", file=sys.stderr)
     write_results(found, options.out)
     if options.json:
@@ -127,7 +129,9 @@ def helps(entry: Measured) -> bool:
     return all(p.accuracy > zero[p.burst] for p in own if p.method in ("nearest", "fit"))
 
 
-def measure(network: Network, data: Path, limit: int | None = None) -> Measured:
+def measure(
+    network: Network, data: Path, limit: int | None = None, restorer: float = 0.0
+) -> Measured:
     """Generates the bundle in a folder of its own and loses its packets."""
     with tempfile.TemporaryDirectory() as folder:
         calibration, test = divide(network, data, Path(folder))
@@ -141,6 +145,8 @@ def measure(network: Network, data: Path, limit: int | None = None) -> Measured:
                     "values": "centroid",
                     "preprocess": network.preprocess,
                     "mtu": PACKET_BYTES,
+                    "restorer": "conv" if restorer else "none",
+                    "restorer_loss": restorer,
                     "out": Path(folder) / "bundle",
                 }
             )
