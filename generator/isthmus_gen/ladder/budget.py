@@ -11,7 +11,7 @@ The better way of two: begin with the rung that the budget alone suggests. With 
 needs one pass for most frames. ResNet-8 after stage 2, a ladder of four rungs, 600 calibration
 pictures, 500 test pictures times 60 budgets between the shortest frame of the last rung and the
 longest of the first: a better rung would have fitted in 1.3 % of the frames that fit at all, 68 %
-need one pass, and one of 24,542 was too long. Rung 0 first, with its ratios alone: 16 %, 21 %, none.
+need one pass, one of 24,542 was too long. Rung 0 first, by its ratios alone: 16 %, 21 %, none.
 """
 
 from __future__ import annotations
