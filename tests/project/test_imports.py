@@ -48,6 +48,7 @@ GENERATOR_BELOW = {
     "front": {"calibrate", "verify", "evaluate", "pipeline", "cli"},
     "emit": {"models", "calibrate", "verify", "evaluate", "pipeline", "cli"},
     "verify": {"evaluate", "pipeline", "cli"},
+    "ladder": {"front", "emit", "verify", "restoration", "pipeline", "cli"},
     "restoration": {"calibrate", "front", "emit", "verify", "evaluate", "pipeline", "cli"},
     "evaluate": {"cli"},
     "pipeline": {"cli"},
