@@ -14,13 +14,19 @@ static const uint32_t nibble_table[16] = {
     0x9B64C2B0u, 0x86D3D2D4u, 0xA00AE278u, 0xBDBDF21Cu,
 };
 
-uint32_t isth_crc32(uint32_t crc, const uint8_t *data, size_t size) {
-    size_t i;
+static uint32_t one_byte(uint32_t crc) {
+    crc = (crc >> 4) ^ nibble_table[crc & 15u];
+    return (crc >> 4) ^ nibble_table[crc & 15u];
+}
 
-    for (i = 0; i < size; i++) {
-        crc ^= data[i];
-        crc = (crc >> 4) ^ nibble_table[crc & 15u];
-        crc = (crc >> 4) ^ nibble_table[crc & 15u];
+uint32_t isth_crc32(uint32_t crc, const uint8_t *data, size_t size) {
+    for (; size >= 4u; data += 4, size -= 4u) {
+        crc ^= (uint32_t)data[0] | ((uint32_t)data[1] << 8) | ((uint32_t)data[2] << 16) |
+               ((uint32_t)data[3] << 24);
+        crc = one_byte(one_byte(one_byte(one_byte(crc))));
+    }
+    for (; size != 0u; size--) {
+        crc = one_byte(crc ^ *data++);
     }
     return crc;
 }

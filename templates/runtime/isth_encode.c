@@ -75,14 +75,14 @@ static void restart(isth_encoder *e, uint32_t first, unsigned flat) {
         isth_fill(e->row, choice->class_bins[rung->levels],
                   choice->step + e->profile->row_elements);
         slack = slack == 0u || slack > SLACK_BYTES ? SLACK_BYTES : slack;
-        e->allowed = slack << 8;
+        e->allowed = (slack + (uint32_t)isth_header_bytes(e->profile)) << 8;
         e->column = e->profile->row_elements != 0u ? first % e->profile->row_elements : 0u;
         e->channel = e->column % choice->channels;
     }
 #else
     (void)first;
 #endif
-#if ISTH_WITH_NEIGHBOUR || ISTH_WITH_PACKETS
+#if ISTH_WITH_NEIGHBOUR || ISTH_WITH_SUFFIX || ISTH_WITH_PACKETS
     if (flat != 0u) {
         isth_turn_flat(e);
     }

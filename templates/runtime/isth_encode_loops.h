@@ -39,7 +39,7 @@ static inline void isth_writer_store(isth_encoder *e, const isth_bin_writer *w) 
     e->position = (size_t)(w->next - e->out) + w->lost;
 }
 
-#if ISTH_WITH_NEIGHBOUR || ISTH_WITH_PACKETS
+#if ISTH_WITH_NEIGHBOUR || ISTH_WITH_SUFFIX || ISTH_WITH_PACKETS
 static ISTH_ALONE void isth_fill(uint8_t *to, uint8_t value, size_t count) {
     const uint8_t *end = to + count;
 
@@ -68,44 +68,73 @@ static ISTH_ALONE void isth_turn_flat(isth_encoder *e) {
 }
 #endif
 
-#if ISTH_WITH_NEIGHBOUR
-static const uint16_t isth_flat_base[ISTH_LOOK_ELEMENTS] = {0u};
-static const uint8_t isth_flat_class[16] = {0u};
+#if ISTH_WITH_NEIGHBOUR || ISTH_WITH_SUFFIX
+/* Where the next element stands: what an encoder keeps between calls, in a loop's registers. */
+typedef struct isth_place {
+    uint32_t column;
+    uint32_t channel;
+    uint32_t allowed;
+    uint32_t row_elements;
+} isth_place;
+
+static inline isth_place isth_place_load(const isth_encoder *e) {
+    isth_place p;
+
+    p.column = e->column;
+    p.channel = e->channel;
+    p.allowed = e->allowed;
+    p.row_elements = e->profile->row_elements;
+    return p;
+}
+
+static inline void isth_place_store(isth_encoder *e, const isth_place *p) {
+    e->column = p->column;
+    e->channel = p->channel;
+    e->allowed = p->allowed;
+}
 
 /* Elements to the next look at the length, of `count`. */
-static inline uint32_t isth_run(const isth_encoder *e, size_t count) {
-    uint32_t run = ISTH_LOOK_ELEMENTS - e->channel % ISTH_LOOK_ELEMENTS;
+static inline uint32_t isth_run(const isth_place *p, uint32_t channels, size_t count) {
+    uint32_t run = ISTH_LOOK_ELEMENTS - p->channel % ISTH_LOOK_ELEMENTS;
 
-    if (run > e->rung->choice->channels - e->channel) {
-        run = e->rung->choice->channels - e->channel;
+    if (run > channels - p->channel) {
+        run = channels - p->channel;
     }
     return run < count ? run : (uint32_t)count;
 }
 
-/* Goes on past a run; the rest of the slice is flat where the payload has become too long. */
-static inline void isth_look(isth_encoder *e, uint32_t run, const isth_bin_writer *w) {
-    const isth_choice *choice = e->rung->choice;
-    size_t length = (size_t)(w->next - e->out) + w->lost - e->start;
-
-    e->column += run;
-    e->channel += run;
-    e->allowed += run * choice->element_cost;
-    if (e->column == e->profile->row_elements) {
-        e->column = 0u;
+/* Goes on past a run; the rest of the slice is flat where `length` has become too large. */
+static inline void isth_look(isth_encoder *e, const isth_choice *choice, isth_place *p,
+                             uint32_t run, size_t length) {
+    p->allowed += run * choice->element_cost;
+    p->column += run;
+    if (p->column == p->row_elements) {
+        p->column = 0u;
     }
-    if (e->channel == choice->channels) {
-        e->channel = 0u;
-    } else if (e->channel % ISTH_LOOK_ELEMENTS != 0u) {
+    p->channel += run;
+    if (p->channel == choice->channels) {
+        p->channel = 0u;
+    } else if (p->channel % ISTH_LOOK_ELEMENTS != 0u) {
         return;
     }
-    length -= isth_header_bytes(e->profile);
-    if (e->flat == 0u && (uint32_t)length << 8 > e->allowed) {
+    if (ISTH_SELDOM((uint32_t)length << 8 > p->allowed) && e->flat == 0u) {
         isth_turn_flat(e);
     }
 }
 
+/* Bytes of the slice or packet so far. */
+static inline size_t isth_length(const isth_encoder *e, const isth_bin_writer *w) {
+    return (size_t)(w->next - (e->out + e->start)) + w->lost;
+}
+
+#endif
+
+#if ISTH_WITH_NEIGHBOUR
+static const uint16_t isth_flat_base[ISTH_LOOK_ELEMENTS] = {0u};
+static const uint8_t isth_flat_class[16] = {0u};
+
 /*
- * Elements of a scheme "neighbour" up to 16 levels. row[step] holds the class above (what was coded
+ * Elements of scheme "neighbour" up to 16 levels. row[step] holds the class above (what was coded
  * there in the row before) until the element's own class takes its place, and row[0] the class to
  * the left.
  */
@@ -113,18 +142,20 @@ static ISTH_ALONE void isth_code_neighbours(isth_encoder *e, const uint8_t *cent
                                             const int8_t *values, size_t count) {
     const isth_choice *choice = e->rung->choice;
     isth_bin_writer w = isth_writer_load(e);
+    isth_place place = isth_place_load(e);
     uint16_t *contexts = e->contexts;
     const uint32_t last = e->rung->classes - 1u;
     const int8_t *end = values + count;
 
     while (values != end) {
-        const uint32_t run = isth_run(e, (size_t)(end - values));
+        const uint32_t run = isth_run(&place, choice->channels, (size_t)(end - values));
         const int8_t *stop = values + run;
-        const uint16_t *base = e->flat != 0u ? isth_flat_base : choice->channel_base + e->channel;
+        const uint16_t *base =
+            e->flat != 0u ? isth_flat_base : choice->channel_base + place.channel;
         const uint8_t *class_bins = e->flat != 0u ? isth_flat_class : choice->class_bins;
         const uint32_t class_count = choice->class_count;
         const size_t step = choice->step;
-        uint8_t *row = e->row + e->column;
+        uint8_t *row = e->row + place.column;
 
         do {
             uint32_t class_ = centre[*values++];
@@ -145,8 +176,9 @@ static ISTH_ALONE void isth_code_neighbours(isth_encoder *e, const uint8_t *cent
             }
             isth_write_zero(&w, context);
         } while (values != stop);
-        isth_look(e, run, &w);
+        isth_look(e, choice, &place, run, isth_length(e, &w));
     }
+    isth_place_store(e, &place);
     isth_writer_store(e, &w);
 }
 #endif
@@ -227,41 +259,34 @@ static inline void isth_write_level(isth_bin_writer *w, const isth_rung *rung, u
 /* More than 16 levels, either scheme: the general and slower form of both loops. */
 static ISTH_ALONE void isth_code_suffixed(isth_encoder *e, const uint8_t *centre,
                                           const int8_t *values, size_t count) {
-    const isth_rung *rung = e->rung;
+    const isth_choice *choice = e->rung->choice;
     isth_bin_writer w = isth_writer_load(e);
+    isth_place place = isth_place_load(e);
     const int8_t *end = values + count;
 
     while (values != end) {
-        uint32_t run = (uint32_t)(end - values);
-        uint32_t i;
-#if ISTH_WITH_NEIGHBOUR
-        const isth_choice *choice = e->flat != 0u ? NULL : rung->choice;
-        uint8_t *row = e->row + e->column;
+        const size_t left = (size_t)(end - values);
+        const size_t run = choice != NULL ? isth_run(&place, choice->channels, left) : left;
+        uint8_t *row = e->row + place.column;
+        size_t i;
 
-        if (rung->choice != NULL) {
-            run = isth_run(e, run);
-        }
-#endif
         for (i = 0; i < run; i++) {
             unsigned level = centre != isth_same_level ? centre[values[i]] : (uint8_t)values[i];
             uint16_t *set = e->contexts;
 
-#if ISTH_WITH_NEIGHBOUR
-            if (choice != NULL) {
-                set += choice->channel_base[e->channel + i];
+            if (choice != NULL && e->flat == 0u) {
+                set += choice->channel_base[place.channel + i];
                 set += row[i + choice->step] * (unsigned)choice->class_count + row[i];
                 row[i + choice->step] = choice->class_bins[level];
             }
-#endif
-            isth_write_level(&w, rung, set, level);
+            isth_write_level(&w, e->rung, set, level);
         }
         values += run;
-#if ISTH_WITH_NEIGHBOUR
-        if (rung->choice != NULL) {
-            isth_look(e, run, &w);
+        if (choice != NULL) {
+            isth_look(e, choice, &place, (uint32_t)run, isth_length(e, &w));
         }
-#endif
     }
+    isth_place_store(e, &place);
     isth_writer_store(e, &w);
 }
 #endif
