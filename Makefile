@@ -52,7 +52,7 @@ bench: venv ## measure everything again and write benchmarks/RESULTS.md
 	$(BIN)/python benchmarks/run.py
 
 fuzz: venv ## damaged frames against C and Python, CASES of them (default ten million)
-	$(BIN)/python tests/fuzz/frames.py --cases $(or $(CASES),10000000)
+	$(BIN)/python tests/fuzz/frames.py --cases $(or $(CASES),10000000) $(if $(RECORD),--record)
 
 fuzz-c: venv tools ## the codec in C under libFuzzer, CASES executions of each fuzzer (default ten million)
 	$(BIN)/python tests/fuzz/fuzz_c.py --runs $(or $(CASES),10000000) $(if $(RECORD),--record)

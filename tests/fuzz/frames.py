@@ -157,8 +157,20 @@ def main() -> int:
     parser.add_argument("--cases", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=0, help="the first case")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after these")
+    parser.add_argument("--record", action="store_true", help="write benchmarks/results/fuzz.json")
     options = parser.parse_args()
+    begun = time.monotonic()
     answers = run(options.seed, options.cases, options.seconds)
+    if options.record:
+        from fuzz_build import record, runtime_state
+
+        spent = time.monotonic() - begun
+        found = {
+            **runtime_state(), "first_case": options.seed, "executions": answers.total(),
+            "executions_per_second": round(answers.total() / spent), "seconds": round(spent),
+            "answers": dict(sorted(answers.items())), "findings": [],
+        }  # fmt: skip
+        record("frames", found)
     counts = ", ".join(f"{code}: {count}" for code, count in sorted(answers.items()))
     sys.stdout.write(f"{answers.total()} cases, no disagreement; answers {counts}\n")
     return 0

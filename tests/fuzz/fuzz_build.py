@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import json
 import os
@@ -23,6 +24,7 @@ from isthmus.native.build import runtime_dir  # noqa: E402
 
 TARGETS = ("decode", "encode")
 CORPUS = HERE / "corpus"
+RECORD = ROOT / "benchmarks" / "results" / "fuzz.json"
 SANITISERS = "address,undefined"
 FLAGS = ("-std=c99", "-g", "-Wall", "-Wextra", "-Werror", "-fno-sanitize-recover=all")
 
@@ -180,7 +182,7 @@ def profile_number(data: bytes) -> int:
 
 
 def runtime_state() -> dict[str, str]:
-    """The commit, whether the runtime differs from it, and a digest of the runtime's files."""
+    """The date, the commit, whether the runtime differs from it, and a digest of its files."""
 
     def git(*words: str) -> str:
         run = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -191,9 +193,18 @@ def runtime_state() -> dict[str, str]:
         digest.update(file.name.encode() + b"\0" + file.read_bytes())
     changed = git("status", "--short", "--", "templates/runtime")
     return {
+        "date": datetime.date.today().isoformat(),
         "commit": git("rev-parse", "HEAD") + (" with changes" if changed else ""),
         "runtime": digest.hexdigest()[:16],
         "compiler": subprocess.run(
             ["clang", "--version"], capture_output=True, text=True, check=True
         ).stdout.partition("\n")[0],
     }
+
+
+def record(name: str, result: dict[str, Any]) -> None:
+    """Puts one campaign into benchmarks/results/fuzz.json."""
+    content = json.loads(RECORD.read_text("utf-8")) if RECORD.is_file() else {}
+    content[name] = result
+    text = json.dumps(dict(sorted(content.items())), indent=1)
+    RECORD.write_text(text + "\n", "utf-8")

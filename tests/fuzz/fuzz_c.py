@@ -10,7 +10,6 @@ tests/fuzz/corpus, which the tests replay. A finding lies in build/fuzz/findings
 from __future__ import annotations
 
 import argparse
-import datetime
 import hashlib
 import json
 import shutil
@@ -34,13 +33,13 @@ from fuzz_build import (
     fuzz,
     fuzzer_command,
     minimise,
+    record,
     runtime_state,
 )
 
 from isthmus.codec import encode_levels
 
 ROOT = fuzz_profiles.ROOT
-RECORD = ROOT / "benchmarks" / "results" / "fuzz.json"
 MAX_LENGTH = 700
 """Bytes of the longest input: the longest good frame of most profiles, and some more."""
 
@@ -122,7 +121,6 @@ def campaign(target: str, work: Path, options: argparse.Namespace) -> dict[str, 
         **runtime_state(),
         "sanitisers": SANITISERS,
         "arguments": " ".join(arguments),
-        "date": datetime.date.today().isoformat(),
         **result,
         "seconds": round(time.monotonic() - begun),
     }
@@ -137,14 +135,6 @@ def campaign(target: str, work: Path, options: argparse.Namespace) -> dict[str, 
 
 def _committed(target: str) -> list[Path]:
     return [folder for folder in (CORPUS / target,) if folder.is_dir()]
-
-
-def record(name: str, result: dict[str, Any]) -> None:
-    """Puts one campaign into benchmarks/results/fuzz.json."""
-    content = json.loads(RECORD.read_text("utf-8")) if RECORD.is_file() else {}
-    content[name] = result
-    text = json.dumps(dict(sorted(content.items())), indent=1)
-    RECORD.write_text(text + "\n", "utf-8")
 
 
 def main() -> int:
