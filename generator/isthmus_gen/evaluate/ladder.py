@@ -11,7 +11,7 @@ from isthmus_gen.evaluate.report_parts import NONE, heading
 
 __all__ = ["draw_ladder", "front_rows", "ladder_section"]
 
-FRONT_HEAD = ("rung", "N", "quantiser and range", "bit / element", "loss, %", "with margin, %",
+FRONT_HEAD = ("quantiser and range", "rung", "N", "bit / element", "loss, %", "with margin, %",
               "answers changed, %", "divergence")  # fmt: skip
 """Head of :func:`front_rows`."""
 
@@ -26,9 +26,9 @@ def front_rows(ladder: Mapping[str, Any]) -> list[list[str]]:
     """The points of the front, dearest first; rungs by their number."""
     return [
         [
+            str(point["recipe"]).partition(", ")[2],
             NONE if point["rung"] is None else str(point["rung"]),
             str(point["levels"]),
-            str(point["recipe"]).partition(", ")[2],
             f"{point['bits_per_element']:.3f}",
             f"{100 * point['loss']:.2f}",
             f"{100 * point['bound']:.2f}",
@@ -46,7 +46,7 @@ def ladder_section(report: Mapping[str, Any]) -> Markup:
     if ladder is None:
         return Markup("")
     rows = front_rows(ladder)
-    first = next((number for number, row in enumerate(rows) if row[0] == "0"), None)
+    first = next((number for number, row in enumerate(rows) if row[1] == "0"), None)
     asked = ladder["max_loss"]
     rule = (
         "is the cheapest that cannot be told from the best"
@@ -64,7 +64,7 @@ def ladder_section(report: Mapping[str, Any]) -> Markup:
                 f"Loss is the {ladder['measure_text']}; its margin is one standard error. Rung 0 "
                 f"{rule}; the others lie on the front at nearly equal ratios of rate."
             ),
-            table(FRONT_HEAD, rows, chosen=first, text_columns=0),
+            table(FRONT_HEAD, rows, chosen=first),
             Markup(
                 f'<div class="plots"><figure>{figure}<figcaption>Every quantiser that was '
                 "measured, the front, and the rungs.</figcaption></figure></div>"
@@ -96,10 +96,12 @@ def draw_ladder(ladder: Mapping[str, Any]) -> Any:
             )
         for point in rungs:
             axis.annotate(
-                f"{point['rung']}: N = {point['levels']}",
+                f"{point['rung']}",
                 (point["bits_per_element"], scale * point[key]),
-                xytext=(7, 4), textcoords="offset points", fontsize=9,
+                xytext=(6, 4), textcoords="offset points", fontsize=10, fontweight="bold",
             )  # fmt: skip
+        axis.set_xscale("log")
+        _plain_ticks(axis)
     upper.errorbar(
         [p["bits_per_element"] for p in rungs],
         [100 * p["loss"] for p in rungs],
@@ -115,6 +117,15 @@ def draw_ladder(ladder: Mapping[str, Any]) -> Any:
     upper.set_ylabel(_TITLES[ladder["measure"]])
     lower.set_yscale("log")
     lower.set_ylabel("divergence, log scale")
-    lower.set_xlabel("bit per element, headers included")
+    lower.set_xlabel("bit per element, headers included, log scale; rungs by number")
     upper.legend(fontsize=9, framealpha=0.0, loc="upper right")
     return figure
+
+
+def _plain_ticks(axis: Any) -> None:
+    """Rates as plain numbers, a few in each decade."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axis.xaxis.set_major_locator(LogLocator(10, subs=(1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0)))
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.xaxis.set_minor_formatter(NullFormatter())
