@@ -26,6 +26,7 @@ BENCHMARKS = {
     "paper_tables": "the tables of the published method",
     "rate_accuracy": "accuracy against bits per element",
     "rate": "beside other codecs, on the same tensors",
+    "restoration": "rate against accuracy with a restorer on the host (trains: long)",
     "firmware_cost": "instructions, flash, RAM and stack",
     "front_cost": "the front half alone, by layer, beside other engines",
     "loss": "accuracy against packet loss, by concealment",
