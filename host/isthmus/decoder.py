@@ -77,8 +77,12 @@ class ReferenceCodec:
         payload = bytes(view[header.header_bytes :][: header.payload_bytes])
         return decode_slice(self.profile, header, payload, "slice")
 
-    def decode_batch(self, frames: Sequence[Octets]) -> list[DecodedFrame | FrameError]:
-        """The levels of each frame, or its error."""
+    def decode_batch(
+        self, frames: Sequence[Octets], *, threads: int = 1
+    ) -> list[DecodedFrame | FrameError]:
+        """The levels of each frame, or its error; in Python more ``threads`` are no faster."""
+        if threads < 1:
+            raise OptionError("threads", f"is {threads}", allowed="1 or more")
         out: list[DecodedFrame | FrameError] = []
         for frame in frames:
             try:
@@ -172,12 +176,15 @@ class Decoder:
         """
         return self._finish(self.codec.decode(frame))
 
-    def decode_batch(self, frames: Sequence[Octets]) -> list[Decoded | FrameError]:
+    def decode_batch(
+        self, frames: Sequence[Octets], *, threads: int = 1
+    ) -> list[Decoded | FrameError]:
         """Many frames, in C without the GIL; a bad frame yields its error, not a raise.
 
-        Every result owns its arrays, so one that is kept does not keep the batch.
+        Every result owns its arrays, so one that is kept does not keep the batch. Levels are
+        decoded by ``threads`` threads (OptionError below 1).
         """
-        results = self.codec.decode_batch(frames)
+        results = self.codec.decode_batch(frames, threads=threads)
         if "conv" not in self.restorer.kinds:  # nothing is gained by a batch
             return [r if isinstance(r, FrameError) else self._finish(r) for r in results]
         out: list[Decoded | FrameError] = []

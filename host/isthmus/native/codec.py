@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from isthmus.codec.frame import Octets
 from isthmus.codec.quantise import check_levels
 from isthmus.codec.reference import (
     DecodedFrame,
+    decodable_bytes_max,
     frame_bytes_max,
     frame_view,
     rung_of,
@@ -25,6 +27,7 @@ from isthmus.errors import (
     DataShapeError,
     FrameError,
     LevelError,
+    OptionError,
     PayloadError,
     frame_error,
 )
@@ -53,7 +56,7 @@ class NativeCodec:
         self.profile = profile
         self._ffi, self._lib = load_library()
         self._keep: list[Any] = []
-        self._longest = frame_bytes_max(profile)
+        self._longest = decodable_bytes_max(profile)
         self._profile = self._make_profile(profile)
         self._words = max(
             self._lib.isth_workspace_words(self._profile, rung)
@@ -88,17 +91,29 @@ class NativeCodec:
             raise result
         return result
 
-    def decode_batch(self, frames: Sequence[Octets]) -> list[DecodedFrame | FrameError]:
+    def decode_batch(
+        self, frames: Sequence[Octets], *, threads: int = 1
+    ) -> list[DecodedFrame | FrameError]:
         """Frames decoded in C without the GIL; a bad frame yields its error.
 
-        One C call for every 16 MiB, so the memory in use does not grow with the batch; each result
-        owns its levels.
+        One C call for every 16 MiB, or for each thread's share of the frames where that is less,
+        so the memory in use does not grow with the batch; each result owns its levels. OptionError
+        where ``threads`` is below 1.
         """
+        if threads < 1:
+            raise OptionError("threads", f"is {threads}", allowed="1 or more")
         views = [frame_view(frame) for frame in frames]
-        out: list[DecodedFrame | FrameError] = []
-        for chunk in self._chunks(views):
-            out += self._decode_chunk(chunk)
-        return out
+        share = -(-len(views) // threads) or 1
+        chunks = (
+            chunk
+            for start in range(0, len(views), share)
+            for chunk in self._chunks(views[start : start + share])
+        )
+        if threads == 1:
+            return [result for chunk in chunks for result in self._decode_chunk(chunk)]
+        with ThreadPoolExecutor(threads) as pool:
+            done = pool.map(self._decode_chunk, chunks)
+            return [result for chunk in done for result in chunk]
 
     def decode_slice(self, data: Octets) -> npt.NDArray[np.uint8]:
         """The flat levels of the slice or packet at the start of ``data``; FrameError."""
