@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from isthmus.codec.packets import check_packets
 from isthmus.errors import BundleEditedError, BundleFormatError, BundleMissingError
 from isthmus.files import is_inside, open_inside, read_text_inside
 from isthmus.profile import Profile
@@ -67,6 +68,7 @@ class Bundle:
                 remedy="give the directory that `isthmus generate` wrote",
             )  # fmt: skip
         profile = Profile.load(root / PROFILE)
+        check_packets(profile)
         manifest = _read_manifest(root)
         if manifest["digest"] != profile.digest.hex():
             raise BundleEditedError(

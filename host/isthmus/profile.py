@@ -200,7 +200,6 @@ class Profile:
             raise BundleFormatError(
                 f"{path}.slice_rows", f"makes {profile.slices} slices", allowed=f"<= {MAX_SLICES}"
             )
-        _check_packets(profile, path)
         if profile.format != version:
             raise BundleFormatError(
                 f"{path}.format", f"is {version!r}", allowed=f"{profile.format!r} for these fields"
@@ -262,18 +261,3 @@ def _read_packets(read: FieldReader, tensor: TensorSpec) -> Packets:
             allowed=f"<= {MAX_UNITS}",
         )
     return packets
-
-
-def _check_packets(profile: Profile, path: str) -> None:
-    """That any unit fits a packet, whatever its data."""
-    if profile.packets is None:
-        return
-    from isthmus.codec.packets import smallest_packet  # the codec imports profiles
-
-    unit = profile.packets.unit
-    need = max(smallest_packet(rung.levels, rung.rate, unit) for rung in profile.rungs)
-    if profile.packets.bytes < need:
-        raise BundleFormatError(
-            f"{path}.packets.bytes", f"is {profile.packets.bytes}", allowed=f">= {need}",
-            remedy="a unit of the tensor must fit a packet: larger packets or smaller units",
-        )  # fmt: skip

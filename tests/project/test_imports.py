@@ -26,6 +26,8 @@ HOST_LAYERS = {
     "files": 1,
     "optional": 1,
     "binarisation": 1,
+    "fields": 1,
+    "rung": 2,
     "interpreters": 1,
     "profile": 2,
     "codec": 3,

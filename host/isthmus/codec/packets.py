@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
@@ -11,9 +13,17 @@ from isthmus.codec.bound import flat_unit_shifts, payload_max
 from isthmus.codec.coding import put_levels
 from isthmus.codec.frame import HEADER_BYTES, SliceHeader
 from isthmus.codec.walk import CHECK_ELEMENTS, SLACK_BYTES, Walk, element_cost
+from isthmus.errors import BundleFormatError
 from isthmus.profile import MAX_PACKET_UNITS, Packets, Profile, Rung
 
-__all__ = ["encode_packets", "packet_slack", "packets_max", "smallest_packet"]
+__all__ = [
+    "check_packets",
+    "encode_packets",
+    "packet_slack",
+    "packets_decodable",
+    "packets_max",
+    "smallest_packet",
+]
 
 
 def packet_slack(packets: Packets) -> int:
@@ -26,8 +36,33 @@ def smallest_packet(levels: int, rate: int, unit: int) -> int:
     return HEADER_BYTES + flat_unit_shifts(levels, rate, unit) + 1
 
 
+def packets_decodable(profile: Profile, packets: Packets, rung: Rung) -> int:
+    """Bytes that no frame of this rung exceeds, however it is divided into packets.
+
+    A decoder takes any division, so up to a packet for each unit; a bin costs at most twelve bits
+    and a little.
+    """
+    form = binarisation(rung.levels)
+    bins = form.classes - 1 + form.suffix_bits
+    unit = HEADER_BYTES + math.ceil(packets.unit * bins * 12.01 / 8) + 5
+    return profile.tensor.elements // packets.unit * min(packets.bytes, unit)
+
+
+def check_packets(profile: Profile, path: str = "profile") -> None:
+    """BundleFormatError where a unit of some data would not fit a packet."""
+    if profile.packets is None:
+        return
+    unit = profile.packets.unit
+    need = max(smallest_packet(rung.levels, rung.rate, unit) for rung in profile.rungs)
+    if profile.packets.bytes < need:
+        raise BundleFormatError(
+            f"{path}.packets.bytes", f"is {profile.packets.bytes}", allowed=f">= {need}",
+            remedy="a unit of the tensor must fit a packet: larger packets or smaller units",
+        )  # fmt: skip
+
+
 def packets_max(profile: Profile, packets: Packets, rung: Rung) -> int:
-    """Bytes that no frame of this rung exceeds.
+    """Bytes that no frame of this rung exceeds that :func:`encode_packets` makes.
 
     A packet is closed by a unit that does not fit. Until a walk turns flat its bytes are at most
     its slack and ``element_cost`` an element; after the last look at most CHECK_ELEMENTS elements

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from isthmus.codec.arithmetic import FinalState, Writer, adapt
 from isthmus.codec.coding import put_levels, take_levels
 from isthmus.codec.frame import HEADER_BYTES, SLICED_HEADER_BYTES, Octets, SliceHeader
-from isthmus.codec.packets import encode_packets, packet_slack, packets_max
+from isthmus.codec.packets import encode_packets, packet_slack, packets_decodable, packets_max
 from isthmus.codec.quantise import check_levels, levels_of
 from isthmus.codec.walk import SLACK_BYTES, Walk
 from isthmus.errors import (
@@ -28,6 +28,7 @@ from isthmus.profile import Profile, Rung
 
 __all__ = [
     "DecodedFrame",
+    "decodable_bytes_max",
     "decode_frame",
     "decode_payload",
     "decode_slice",
@@ -135,7 +136,7 @@ def frame_view(frame: Octets) -> memoryview:
 
 
 def frame_bytes_max(profile: Profile, rung: Rung | None = None) -> int:
-    """Bytes that no good frame of ``profile`` exceeds: of this rung, or of any."""
+    """Bytes that no frame of an encoder here exceeds: of this rung, or of any."""
     rungs = profile.rungs if rung is None else (rung,)
     if profile.packets is not None:
         packets = profile.packets
@@ -144,12 +145,19 @@ def frame_bytes_max(profile: Profile, rung: Rung | None = None) -> int:
     return profile.slices * (header + max(each.payload_max for each in rungs))
 
 
+def decodable_bytes_max(profile: Profile) -> int:
+    """Bytes that no good frame of ``profile`` exceeds, whoever divided it into packets."""
+    if profile.packets is None:
+        return frame_bytes_max(profile)
+    return max(packets_decodable(profile, profile.packets, rung) for rung in profile.rungs)
+
+
 def slices_of(profile: Profile, frame: Octets) -> Iterator[tuple[str, SliceHeader, bytes]]:
     """(path, header, payload) of every slice or packet, checked but for what is in the payload.
 
     Only payloads are copied, and none is longer than the profile allows: whatever the frame's
-    length, the work is bounded by :func:`frame_bytes_max`. Raises the FrameError that BITSTREAM.md
-    names, TrailingError after the last slice included.
+    length, the work is bounded by :func:`decodable_bytes_max`. Raises the FrameError that
+    BITSTREAM.md names, TrailingError after the last slice included.
     """
     view = frame_view(frame)
     first: SliceHeader | None = None
