@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from isthmus.codec.frame import Octets, SliceHeader
-from isthmus.codec.reference import frame_bytes_max, frame_view
+from isthmus.codec.reference import decodable_bytes_max, frame_view
 from isthmus.conceal import zero_level
 from isthmus.errors import (
     ChecksumError,
@@ -159,7 +159,7 @@ class SliceDecoder:
 
         Of a packet that is longer than any frame nothing past that is looked at.
         """
-        view = view[: frame_bytes_max(self.profile)]
+        view = view[: decodable_bytes_max(self.profile)]
         at = 0
         while at == 0 or at < len(view):
             begin = at

@@ -20,6 +20,7 @@ from independent_model import Model, code_words
 from isthmus.binarisation import binarisation
 from isthmus.codec import float32_keys, payload_max
 from isthmus.codec.bound import neighbour_payload_max
+from isthmus.codec.packets import smallest_packet
 from isthmus.profile import Contexts, Packets, Profile, Rung, TensorSpec
 
 _SPAN = {"int8": 255, "int16": 65535}
@@ -210,7 +211,7 @@ def neighbour_profile(
 
 def with_packets(profile: Profile, unit: int, size: int | None = None) -> Profile:
     """The profile with packets of ``size`` bytes, or of the smallest size allowed."""
-    least = max(12 + payload_max(r.levels, r.rate, unit) + 1 for r in profile.rungs)
+    least = max(smallest_packet(r.levels, r.rate, unit) for r in profile.rungs)
     packets = Packets(size or max(20, least), unit)
     return dataclasses.replace(profile, packets=packets, slice_rows=max(1, profile.tensor.rows))
 

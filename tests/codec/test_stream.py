@@ -27,11 +27,12 @@ PUSH = {"int8": ("i8", "int8_t[]"), "int16": ("i16", "int16_t[]"), "float32": ("
 
 
 class Encoder:
-    """One isth_encoder with exactly as many contexts as asked, and a guarded buffer."""
+    """One isth_encoder with exactly as many words as it needs or as asked, a guarded buffer."""
 
-    def __init__(self, profile: Profile, capacity: int, contexts: int = 34) -> None:
+    def __init__(self, profile: Profile, capacity: int, contexts: int | None = None) -> None:
         self.ffi, self.lib = load_library()
         self.codec = NativeCodec(profile)
+        contexts = self.codec._words if contexts is None else contexts
         self.profile = self.codec._profile
         self.encoder = self.ffi.new("isth_encoder *")
         self.contexts = self.ffi.new("uint16_t[]", contexts + 1)
