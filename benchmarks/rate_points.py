@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,13 +19,13 @@ from benchmarks.rate_quantisers import SCHEMES, Quantised, quantise
 from benchmarks.rate_restorer import restorers
 from benchmarks.rate_score import Score, difference
 
-__all__ = ["Plan", "Point", "absent", "measure_cut"]
+__all__ = ["Plan", "Point", "absent", "measure_cut", "search"]
 
 Floats = npt.NDArray[np.float32]
 Say = Callable[[str], None]
 
 RESTORED = "Isthmus neighbour + restorer"
-QPS = (24, 28, 32, 35, 38, 41, 44)
+QPS = (44, 41, 38, 35, 32, 28, 24)
 QUALITIES = (5, 15, 30, 50, 75, 90)
 INPUT_BITS = (2, 3, 4, 5, 6, 8)
 #: Rivals on levels are measured for every N at the first family of quantisers; of each other one at
@@ -226,17 +226,73 @@ def _tiles(ranges: Ranges, plan: Plan, say: Say) -> Iterator[Point]:
         eight = EightBit(float(low), float(high))
         name = "min-max" if share == 1 else f"p{100 * share:g}"
         pictures = tiling.tile(eight.forward(cut.features))
-        codecs: list[Codec] = [Png("PNG of 8-bit tiles", "8 bit")]
-        qps, qualities = (QPS[::6], QUALITIES[::5]) if plan.quick else (QPS, QUALITIES)
-        if hevc.Hevc.name not in plan.without:
-            codecs += [hevc.Hevc(qp, tiling.size) for qp in qps]
-        codecs += [Jpeg("JPEG on tiles", quality, colour=False) for quality in qualities]
-        codecs += [WebP("WebP on tiles", quality, colour=False) for quality in qualities]
-        for codec in codecs:
+
+        def measured(
+            codec: Codec, pictures: Array8 = pictures, eight: EightBit = eight, name: str = name
+        ) -> Point:
             codes = _coded(codec, pictures)
             features = eight.back(tiling.untile(codec.decode_all(codes)))
-            yield ranges.point(codec, codes, ranges.answer(features), f", {name}")
+            return ranges.point(codec, codes, ranges.answer(features), f", {name}")
+
+        yield measured(Png("PNG of 8-bit tiles", "8 bit"))
+        for codec, make, grid in lossy_tiles(tiling.size):
+            if codec not in plan.without:
+                yield from search(lambda x, of=make: measured(of(x)), grid, quick=plan.quick)  # type: ignore[misc]
         say(f"{cut.task.name} {cut.name}: tiles, {name}")
+
+
+Make = Callable[[int], Codec]
+
+
+def lossy_tiles(size: tuple[int, int]) -> tuple[tuple[str, Make, Sequence[int]], ...]:
+    """The lossy codecs of tiles: name, codec of a setting, settings from coarse to fine."""
+    return (
+        (hevc.Hevc.name, lambda qp: hevc.Hevc(qp, size), QPS),
+        ("JPEG on tiles", lambda q: Jpeg("JPEG on tiles", q, colour=False), QUALITIES),
+        ("WebP on tiles", lambda q: WebP("WebP on tiles", q, colour=False), QUALITIES),
+    )
+
+
+def lossy_pictures() -> tuple[tuple[str, Make, Sequence[int]], ...]:
+    """The same for the pictures themselves."""
+    return (
+        ("picture as JPEG", lambda q: Jpeg("picture as JPEG", q, colour=True), QUALITIES),
+        ("picture as WebP", lambda q: WebP("picture as WebP", q, colour=True), QUALITIES),
+    )
+
+
+def search(
+    measure: Callable[[int], Point],
+    grid: Sequence[int],
+    *,
+    quick: bool = False,
+    known: Mapping[int, Point] | None = None,
+) -> Iterator[Point]:
+    """A lossy codec at every setting of ``grid`` (from coarse to fine), and then at those that
+    halve the way from the coarsest that keeps the limit to the next coarser one, which does not,
+    down to single steps: a coarse grid must not be what a rival is judged by.
+
+    ``known`` holds points that were measured before; they do not come out again.
+    """
+    found = dict(known or {})
+    for setting in grid[:: len(grid) - 1] if quick else grid:
+        if setting not in found:
+            found[setting] = measure(setting)
+            yield found[setting]
+    first = next((n for n, x in enumerate(grid) if x in found and _keeps(found[x])), 0)
+    if quick or first == 0:
+        return
+    fine, coarse = grid[first], grid[first - 1]
+    while abs(fine - coarse) > 1:
+        middle = (fine + coarse) // 2
+        if middle not in found:
+            found[middle] = measure(middle)
+            yield found[middle]
+        fine, coarse = (middle, coarse) if _keeps(found[middle]) else (fine, middle)
+
+
+def _keeps(point: Point) -> bool:
+    return point.loss <= _WORTH + 1e-9
 
 
 class _InputBits(Codec):
@@ -266,14 +322,14 @@ def _whole(ranges: Ranges, plan: Plan) -> Iterator[Point]:
     """
     cut = ranges.cut
     if cut.inputs.dtype == np.uint8:
-        for quality in QUALITIES[::5] if plan.quick else QUALITIES:
-            for codec in (
-                Jpeg("picture as JPEG", quality, colour=True),
-                WebP("picture as WebP", quality, colour=True),
-            ):
-                codes = codec.encode_all(cut.inputs)
-                answers = cut.whole(codec.decode_all(codes))
-                yield ranges.point(codec, codes, cut.scorer.score(answers))
+
+        def measured(codec: Codec) -> Point:
+            codes = codec.encode_all(cut.inputs)
+            answers = cut.whole(codec.decode_all(codes))
+            return ranges.point(codec, codes, cut.scorer.score(answers))
+
+        for _, make, grid in lossy_pictures():
+            yield from search(lambda x, of=make: measured(of(x)), grid, quick=plan.quick)  # type: ignore[misc]
         return
     low, high = cut.input_range
     for bits in INPUT_BITS:

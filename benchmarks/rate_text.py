@@ -45,12 +45,14 @@ without coding on the same inputs. Isthmus, zstd, lz4, run-length (Carra and Neg
 coder (constriction), DeepCABAC (nncodec) and PNG code the same levels: N = 2..8, uniform steps
 clipped by the model, at the 99.9th, 99th and 98th percentile, and ECSQ; the rivals every N at the
 first clip and elsewhere the smallest N that keeps the limit. HEVC (x265 by ffmpeg, 4:0:0, 8 bit,
-intra, preset slow, fixed QP), JPEG and WebP get the features as 8-bit tiles at two clip ranges. All
-bytes of a single upload count: Isthmus's header of 12 bytes, HEVC's parameter sets (some 79 bytes),
-JPEG's tables. `without headers` leaves out what a receiver could be told once and for all. Bits are
-for an element of the cut tensor, also where a picture is sent in its place. `±` is the standard
-error of the loss (paired; the jackknife over inputs). A codec with more settings has more chances
-to meet the limit by luck: where the error is near one point, so are the figures' differences."""
+intra, preset slow, fixed QP), JPEG and WebP get the features as 8-bit tiles at two clip ranges;
+between the settings about the limit of one point each is searched by halving, down to single steps.
+All bytes of a single upload count: Isthmus's header of 12 bytes, HEVC's parameter sets (some 79
+bytes), JPEG's tables. `without headers` leaves out what a receiver could be told once and for all.
+Bits are for an element of the cut tensor, also where a picture is sent in its place. `±` is the
+standard error of the loss (paired; the jackknife over inputs). A codec with more settings has more
+chances to meet the limit by luck: where the error is near one point, so are the figures'
+differences."""
 
 
 def section(points: list[Point], references: list[Reference], missing: dict[str, str]) -> str:

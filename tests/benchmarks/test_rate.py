@@ -16,7 +16,7 @@ from benchmarks.rate import (
     write_results,
 )
 from benchmarks.rate_models import TASKS, Part
-from benchmarks.rate_points import Plan, Point
+from benchmarks.rate_points import Plan, Point, search
 from benchmarks.rate_score import Score, TopOne, difference
 from benchmarks.rate_text import draw, front, section
 from benchmarks.sections import read_section
@@ -59,6 +59,24 @@ def test_the_cheapest_point_within_the_limit_and_nothing_between() -> None:
     found = cheapest_within(points, 0.01)
     assert found["a"] is points[2]
     assert found["b"] is None
+
+
+def test_the_search_goes_down_to_single_steps_at_the_limit() -> None:
+    # Losses fall by a point for ten steps of quality; the limit of one point lies at 57.
+    tried = []
+
+    def measure(quality: int) -> Point:
+        tried.append(quality)
+        return point("a", quality, (67 - quality) / 1000)
+
+    found = list(search(measure, (10, 40, 70, 90)))
+    assert tried == [10, 40, 70, 90, 55, 62, 58, 56, 57]
+    assert cheapest_within(found, 0.01)["a"] == point("a", 57, 0.01)
+    # The other way round (QP), with points that are known, and where nothing keeps the limit.
+    known = {30: point("a", 5, 0.02), 20: point("a", 9, 0.0)}
+    again = list(search(lambda qp: point("a", qp, 0.02), (30, 20), known=known))
+    assert [p.bytes for p in again] == [25, 22, 21]
+    assert len(list(search(lambda q: point("a", q, 0.5), (10, 90)))) == 2
 
 
 def test_the_front_leaves_out_what_a_cheaper_point_matches() -> None:
