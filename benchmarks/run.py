@@ -29,6 +29,8 @@ BENCHMARKS = {
     "restoration": "rate against accuracy with a restorer on the host (trains: long)",
     "firmware_cost": "instructions, flash, RAM and stack",
     "front_cost": "the front half alone, by layer, beside other engines",
+    "encoder_cost": "the encoder on six cores, beside heatshrink and lz4",
+    "host_speed": "decoding and encoding on the host, beside constriction and zstd",
     "loss": "accuracy against packet loss, by concealment",
 }
 
