@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from independent_model import Model, code_words
+from independent_model import Model
 
 from isthmus.binarisation import binarisation
 from isthmus.codec import float32_keys, payload_max
@@ -222,17 +222,42 @@ def hostile_levels(profile: Profile, rung: int = 0) -> npt.NDArray[np.uint8]:
     By the independent model, so that nothing here trusts the code under test.
     """
     chosen = profile.rungs[rung]
-    words = code_words(chosen.levels)[: chosen.levels]
     model = Model(json.loads(profile.canonical()), rung, 0)
     spent = 0.0
     for _ in range(profile.tensor.elements):
-        chances = model.chances()
-        cost = [-math.log2(value / 65536) for value in chances.values]
-        rest = [-math.log2(1 - value / 65536) for value in chances.values]
-        prices = [sum(cost[c] if one else rest[c] for c, one in word) for word in words]
-        level = max(range(chosen.levels), key=prices.__getitem__)
-        spent += prices[level]
-        for context, one in words[level]:
-            chances.learn(context, bool(one))
-        model.coded(level, int(spent / 8))
+        spent += put_dearest(model, chosen.levels, spent)
     return np.array(model.levels, dtype=np.uint8)
+
+
+def put_dearest(model: Model, levels: int, spent: float) -> float:
+    """Puts the level that costs most at this moment after ``spent`` bits; what it cost, bits."""
+    words = model.words[:levels]
+    chances = model.chances()
+    cost = [-math.log2(value / 65536) for value in chances.values]
+    rest = [-math.log2(1 - value / 65536) for value in chances.values]
+    prices = [sum(cost[c] if one else rest[c] for c, one in word) for word in words]
+    level = max(range(levels), key=prices.__getitem__)
+    for context, one in words[level]:
+        chances.learn(context, bool(one))
+    model.coded(level, int((spent + prices[level]) / 8))
+    return prices[level]
+
+
+def hostile_packets(profile: Profile) -> npt.NDArray[np.uint8]:
+    """The same for a profile with packets: every packet is filled with what costs most in it."""
+    assert profile.packets is not None
+    data = json.loads(profile.canonical())
+    levels = profile.rungs[0].levels
+    unit, room = profile.packets.unit, 8 * (profile.packets.bytes - 13)
+    out: list[int] = []
+    model, spent = Model(data, 0, 0), 0.0
+    while len(out) < profile.tensor.elements:
+        for _ in range(2):
+            before = len(model.levels)
+            for _ in range(unit):
+                spent += put_dearest(model, levels, spent)
+            if spent < room + 8 or before == 0:
+                break
+            model, spent = Model(data, 0, len(out)), 0.0
+        out += model.levels[-unit:]
+    return np.array(out, dtype=np.uint8)

@@ -127,7 +127,7 @@ def test_any_packets_any_tensor(case: tuple[Profile, npt.NDArray[np.uint8]]) -> 
 def divided(
     profile: Profile, flat: npt.NDArray[np.uint8], cuts: list[int], every: int
 ) -> list[bytes]:
-    """The packets of a frame of the independent codec, divided at ``cuts``; each ``every``-th packet is flat."""
+    """Packets of the independent codec, divided at ``cuts``; each ``every``-th one is flat."""
     codec = IndependentCodec(profile.canonical())
     assert profile.packets is not None
     unit = profile.packets.unit

@@ -25,6 +25,7 @@ __all__ = [
     "MAX_PAYLOAD",
     "RATES",
     "derive",
+    "element_bits_q16",
     "flat_unit_shifts",
     "neighbour_payload_max",
     "payload_max",
@@ -97,17 +98,22 @@ def payload_max(levels: int, rate: int, elements: int) -> int:
     """
     form = binarisation(levels)
     table = _EXCESS[rate]
-    bits_q16 = math.ceil(math.log2(form.classes) * 65536) + (form.suffix_bits << 16)
-    constant = 0
-    for remaining in range(1, form.classes):
-        bits_q16 += table[remaining - 1][0]
-        constant += table[remaining - 1][1]
-    bits_q16 += form.suffix_bits * table[0][0]
+    bits_q16 = element_bits_q16(levels, rate)
+    constant = sum(table[remaining - 1][1] for remaining in range(1, form.classes))
     constant += (form.context_count - (form.classes - 1)) * table[0][1]
     if elements == 0:
         return 0
     bits = ((elements * bits_q16) >> 16) + 1 + constant
     return (bits + 7) // 8 + 1
+
+
+def element_bits_q16(levels: int, rate: int) -> int:
+    """What :func:`payload_max` grows by with each element, bits * 65536."""
+    form = binarisation(levels)
+    table = _EXCESS[rate]
+    bits_q16 = math.ceil(math.log2(form.classes) * 65536) + (form.suffix_bits << 16)
+    bits_q16 += sum(table[remaining - 1][0] for remaining in range(1, form.classes))
+    return bits_q16 + form.suffix_bits * table[0][0]
 
 
 def neighbour_payload_max(levels: int, rate: int, elements: int) -> int:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from isthmus.binarisation import binarisation
 from isthmus.codec.arithmetic import Writer
-from isthmus.codec.bound import flat_unit_shifts, payload_max
+from isthmus.codec.bound import element_bits_q16, flat_unit_shifts, payload_max
 from isthmus.codec.coding import put_levels
 from isthmus.codec.frame import HEADER_BYTES, SliceHeader
 from isthmus.codec.walk import CHECK_ELEMENTS, SLACK_BYTES, Walk, element_cost
@@ -65,18 +65,22 @@ def packets_max(profile: Profile, packets: Packets, rung: Rung) -> int:
     """Bytes that no frame of this rung exceeds that :func:`encode_packets` makes.
 
     A packet is closed by a unit that does not fit. Until a walk turns flat its bytes are at most
-    its slack and ``element_cost`` an element; after the last look at most CHECK_ELEMENTS elements
-    cost twelve bits a bin. What a packet surely holds follows.
+    its slack and ``element_cost`` an element; the elements after the last look, as many as lie
+    between two looks, cost at most twelve bits a bin; what is flat is bounded by
+    :func:`payload_max`. What a packet surely holds follows. In scheme "paper" all of it is bounded
+    like what is flat.
     """
     form = binarisation(rung.levels)
     units = profile.tensor.elements // packets.unit
-    bins = form.classes - 1 + form.suffix_bits
-    costly = min(packets.unit, CHECK_ELEMENTS) * bins * 12.01 / 8
-    flat = payload_max(rung.levels, rung.rate, packets.unit)
-    room = packets.bytes - HEADER_BYTES - 6 - packet_slack(packets) - costly - flat
-    surely = max(1, int(room * 256 / (element_cost(form) * packets.unit * 1.1)))
-    surely = 1 if room <= 0 else min(surely, MAX_PACKET_UNITS)
-    return -(-units // surely) * packets.bytes
+    room = packets.bytes - HEADER_BYTES - 6 - payload_max(rung.levels, rung.rate, packets.unit)
+    if rung.contexts is not None:
+        unlooked = min(len(rung.contexts.clusters), CHECK_ELEMENTS)
+        bins = form.classes - 1 + form.suffix_bits
+        room -= packet_slack(packets) + math.ceil(unlooked * bins * 12.01 / 8)
+    dearest = max(element_cost(form) << 11, element_bits_q16(rung.levels, rung.rate))
+    surely = (room << 19) // (dearest * packets.unit)
+    surely = max(1, min(surely, MAX_PACKET_UNITS))
+    return min(-(-units // surely) * packets.bytes, packets_decodable(profile, packets, rung))
 
 
 def encode_packets(
