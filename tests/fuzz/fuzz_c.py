@@ -83,22 +83,26 @@ def made_by_hand(target: str) -> dict[str, bytes]:
         elif target == "decode" and number in (3, 16, 18, 26, 28, 29):
             levels = rng.integers(0, profile.rungs[0].levels, elements).astype(np.uint8)
             good = encode_levels(profile, 0, 5, levels)
-            for name, how, frame in _damaged(good):
+            nothing = encode_levels(profile, 0, 5, np.zeros(elements, np.uint8))
+            for name, how, frame in _damaged(good, nothing):
                 made[f"made_{number:02d}_{name}"] = bytes([number, how]) + frame
     return made
 
 
-def _damaged(good: bytes) -> list[tuple[str, int, bytes]]:
-    """(name, repair, frame): the last part's payload or a field changed, the checksum right."""
-    units = bytes([*good[:7], min(255, good[7] + 9), *good[8:]])
+def _damaged(good: bytes, nothing: bytes) -> list[tuple[str, int, bytes]]:
+    """(name, repair, frame): the last part's payload or a field changed, the checksum right.
+
+    ``nothing`` is the frame of level 0 everywhere, whose payloads are empty: a byte more, or units
+    more, would decode.
+    """
     return [
         ("more", 2, good[:-1] + bytes([(good[-1] + 1) & 255])),
         ("less", 2, good[:-1] + bytes([(good[-1] - 1) & 255])),
-        ("zero", 2, good + b"\0"),
+        ("zero", 2, nothing + b"\0"),
         ("one", 2, good + b"\1"),
         ("short", 2, good[:-1]),
-        ("window", 2, good[:12] + b"\xff\xff\xff\xff" + good[16:]),
-        ("units", 1, units),
+        ("profile", 0, bytes([*good[:4], good[4] ^ 1, *good[5:]])),
+        ("units", 1, bytes([*nothing[:7], min(255, nothing[7] + 9), *nothing[8:]])),
     ]
 
 
@@ -126,6 +130,8 @@ def campaign(target: str, work: Path, options: argparse.Namespace) -> dict[str, 
     }
     if options.minimise and not result["findings"]:
         (CORPUS / target).mkdir(parents=True, exist_ok=True)
+        for file in (CORPUS / target).glob("made_*"):
+            file.unlink()
         for name, data in made_by_hand(target).items():
             (CORPUS / target / name).write_bytes(data)
         result["corpus"] = minimise(program, CORPUS / target, found)

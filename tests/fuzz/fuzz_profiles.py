@@ -21,7 +21,6 @@ from codec_profiles import make_profile  # noqa: E402
 
 from isthmus.binarisation import binarisation  # noqa: E402
 from isthmus.codec.bound import neighbour_payload_max  # noqa: E402
-from isthmus.codec.packets import smallest_packet  # noqa: E402
 from isthmus.profile import Contexts, Packets, Profile  # noqa: E402
 
 
@@ -56,10 +55,9 @@ def unlikely(profile: Profile) -> Profile:
     return dataclasses.replace(profile, rungs=tuple(rungs))
 
 
-def packets(profile: Profile, unit: int, more: int) -> Profile:
-    """``profile`` in packets ``more`` bytes larger than one unit may need."""
-    least = max(smallest_packet(rung.levels, rung.rate, unit) for rung in profile.rungs)
-    return dataclasses.replace(profile, packets=Packets(max(20, least + more), unit))
+def packets(profile: Profile, unit: int, most: int) -> Profile:
+    """``profile`` in packets of at most ``most`` bytes."""
+    return dataclasses.replace(profile, packets=Packets(most, unit))
 
 
 def ladder(profile: Profile) -> Profile:
@@ -108,15 +106,15 @@ _NEIGHBOURS = (
     unlikely(neighbour(make_profile((200, 16), (4, 3, 2), dtype="int16"), 2, (0, 0), 6)),
 )
 _PACKETS = (
-    packets(make_profile(4, (6, 6)), 3, 4),
-    packets(make_profile(2, (1, 300), initial=(128,)), 1, 20),
-    packets(neighbour(make_profile(4, (4, 4, 3)), 3, (0, 1, 0), 4), 3, 0),
-    packets(unlikely(neighbour(make_profile(16, (4, 4, 2), rate=7), 2, (0, 1), 5)), 2, 12),
+    packets(make_profile(4, (6, 6)), 3, 20),
+    packets(make_profile(2, (1, 300), initial=(128,)), 1, 33),
+    packets(neighbour(make_profile(4, (4, 4, 3)), 3, (0, 1, 0), 4), 3, 20),
+    packets(unlikely(neighbour(make_profile(16, (4, 4, 2), rate=7), 2, (0, 1), 5)), 2, 26),
     ladder(
-        packets(neighbour(make_profile((8, 4, 2), (4, 4, 4)), 4, (0, 1, 1, 0), 3), 4, 9),
+        packets(neighbour(make_profile((8, 4, 2), (4, 4, 4)), 4, (0, 1, 1, 0), 3), 4, 23),
     ),
-    packets(unlikely(neighbour(make_profile(33, (3, 3, 3), dtype="float32"), 3, (0,), 4)), 9, 30),
-    packets(make_profile(255, (4, 5), dtype="int16", rate=6), 5, 1),
+    packets(unlikely(neighbour(make_profile(33, (3, 3, 3), dtype="float32"), 3, (0,), 4)), 9, 51),
+    packets(make_profile(255, (4, 5), dtype="int16", rate=6), 5, 20),
 )
 
 FUZZ_C_PROFILES = (
