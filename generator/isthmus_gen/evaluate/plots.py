@@ -146,8 +146,12 @@ def draw_levels(evaluation: Evaluation) -> Any:
 
 
 def draw_rate_accuracy(evaluation: Evaluation) -> Any:
-    """Accuracy (agreement where there are no labels) against bits per element, over the rungs."""
-    figure, axes = new_figure(6.4, 3.6)
+    """Accuracy (agreement where there are no labels) against bits per element, over the rungs.
+
+    Beside it against bytes per input, on a log axis, with the picture itself as JPEG and WebP.
+    """
+    uploads = _uploads(evaluation)
+    figure, axes = new_figure(9.6 if uploads else 6.4, 3.9, columns=2 if uploads else 1)
     axis = axes[0][0]
     labelled = evaluation.whole is not None
     rungs = sorted(evaluation.rungs, key=lambda rung: rung.bits_per_element)
@@ -159,6 +163,11 @@ def draw_rate_accuracy(evaluation: Evaluation) -> Any:
         [rung.bits_per_element for rung, _ in known],
         [value for _, value in known],
         color=_BLUE, marker="o", linewidth=1.6, label="decoded",
+    )  # fmt: skip
+    paper = sorted((rung.bits_per_element_paper, value) for rung, value in known)
+    axis.plot(
+        *zip(*paper, strict=True), color=_INK, marker="x", linewidth=1.1, linestyle=":",
+        label="the same levels, scheme paper",
     )  # fmt: skip
     for rung, value in known:
         axis.annotate(
@@ -184,8 +193,37 @@ def draw_rate_accuracy(evaluation: Evaluation) -> Any:
     axis.margins(x=0.12, y=0.15)
     axis.set_xlabel("bit per element, headers included")
     axis.set_ylabel("accuracy, %" if labelled else "agreement with the whole network, %")
-    axis.legend(fontsize=9, framealpha=0.0, loc="best")
+    if not uploads:
+        axis.legend(fontsize=9, framealpha=0.0, loc="best")
+        return figure
+    right = axes[0][1]
+    right.plot(
+        [rung.bytes_per_input for rung, _ in known],
+        [value for _, value in known],
+        color=_BLUE, marker="o", linewidth=1.6,
+    )  # fmt: skip
+    for number, (name, curve) in enumerate(uploads.items()):
+        right.plot(
+            *zip(*curve, strict=True), color=_CYCLE[(number + 2) % len(_CYCLE)], marker=".",
+            linewidth=1.3, label=f"the picture as {name}",
+        )  # fmt: skip
+    right.set_xscale("log")
+    _plain_log_ticks(right)
+    right.margins(x=0.12, y=0.15)
+    right.set_xlabel("bytes per input, headers included")
+    figure.legend(loc="outside upper center", ncols=3, fontsize=9, frameon=False)
     return figure
+
+
+def _uploads(evaluation: Evaluation) -> dict[str, list[tuple[float, float]]]:
+    """(bytes per input, accuracy or agreement in per cent) of each kind of picture file."""
+    out: dict[str, list[tuple[float, float]]] = {}
+    for rival in evaluation.rivals:
+        value = rival.accuracy if evaluation.whole is not None else rival.agreement
+        if rival.quality is not None and value is not None:
+            name = rival.name.split()[0]
+            out.setdefault(name, []).append((rival.bytes_per_input, 100 * value))
+    return {kind: sorted(points) for kind, points in out.items()}
 
 
 def draw_bytes(evaluation: Evaluation) -> Any:

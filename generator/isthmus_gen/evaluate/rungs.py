@@ -2,26 +2,41 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from isthmus.codec.frame import HEADER_BYTES, SLICED_HEADER_BYTES
-from isthmus.decoder import Decoder
+from isthmus.binarisation import binarisation
+from isthmus.codec import SliceHeader, payload_max
+from isthmus.conceal_slices import cut_frame
+from isthmus.decoder import Codec, Decoder, make_codec
 from isthmus.errors import FrameError
-from isthmus.profile import Profile
+from isthmus.profile import Profile, Rung
 from isthmus_gen.evaluate.front import dequantise
 from isthmus_gen.evaluate.statistics import Interval, Tally, percentiles
 
 __all__ = ["RungMeter", "RungResult", "header_bytes"]
 
 
-def header_bytes(profile: Profile) -> int:
+def header_bytes(frame: bytes) -> int:
     """Bytes of all headers of one frame."""
-    each = SLICED_HEADER_BYTES if profile.slices > 1 else HEADER_BYTES
-    return profile.slices * each
+    return sum(SliceHeader.read(part).header_bytes for part in cut_frame(frame))
+
+
+def _paper_codec(profile: Profile, rung: Rung) -> Codec:
+    """A codec of the same levels as published: one context a bin, started at one half."""
+    plain = dataclasses.replace(
+        rung,
+        contexts=None,
+        initial=(1 << 15,) * binarisation(rung.levels).context_count,
+        payload_max=payload_max(rung.levels, rung.rate, profile.tensor.elements),
+        budget_start=0,
+        size_ratios=(),
+    )
+    return make_codec(Profile(profile.tensor, (plain,), max(1, profile.tensor.rows)))
 
 
 @dataclass(frozen=True)
@@ -30,6 +45,8 @@ class RungResult:
 
     bits_per_element          of the whole frame, headers included
     bits_per_element_payload  without headers
+    bits_per_element_paper    of the same levels as one slice of scheme "paper", contexts started at
+                              one half as published, header included
     lengths                   int64 [inputs], the frames' lengths
     level_counts              int64 [levels], how often each level was sent
     clip_fraction             share of elements outside the clip range
@@ -49,6 +66,7 @@ class RungResult:
     output_error: float
     bits_per_element: float
     bits_per_element_payload: float
+    bits_per_element_paper: float
     bytes_per_input: float
     lengths: npt.NDArray[np.int64]
     level_counts: npt.NDArray[np.int64]
@@ -69,6 +87,7 @@ class RungResult:
             "output_error_decoded": self.output_error,
             "bits_per_element": self.bits_per_element,
             "bits_per_element_payload": self.bits_per_element_payload,
+            "bits_per_element_paper": self.bits_per_element_paper,
             "bytes_per_input": self.bytes_per_input,
             "bytes_percentiles": percentiles(self.lengths),
             "level_counts": [int(count) for count in self.level_counts],
@@ -88,7 +107,8 @@ class RungMeter:
         self._decoder = decoder
         self._lengths: list[int] = []
         self._counts = np.zeros(self.rung.levels, dtype=np.int64)
-        self._outside = self._elements = 0
+        self._outside = self._elements = self._headers = self._paper_bytes = 0
+        self._paper = _paper_codec(self.profile, self.rung)
         self._squares = 0.0
 
     def send(self, tensors: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
@@ -107,8 +127,10 @@ class RungMeter:
             if isinstance(decoded, FrameError):
                 raise decoded
             features[number] = decoded.features
+            self._paper_bytes += len(self._paper.encode_levels(0, number, decoded.levels))
             self._counts += np.bincount(decoded.levels.reshape(-1), minlength=self.rung.levels)
         self._lengths += [len(frame) for frame in frames]
+        self._headers += sum(header_bytes(frame) for frame in frames)
         sent = dequantise(self.profile, tensors)
         self._squares += float(((features - sent).astype(np.float64) ** 2).sum())
         low, high = self.rung.clip
@@ -121,7 +143,6 @@ class RungMeter:
         lengths = np.asarray(self._lengths, dtype=np.int64)
         total = int(lengths.sum())
         elements = max(1, self._elements)
-        headers = header_bytes(self.profile) * len(lengths)
         return RungResult(
             rung=self.index,
             levels=self.rung.levels,
@@ -134,7 +155,8 @@ class RungMeter:
             delta_decoded=self.tally.interval,
             output_error=self.tally.output_error,
             bits_per_element=8 * total / elements,
-            bits_per_element_payload=8 * (total - headers) / elements,
+            bits_per_element_payload=8 * (total - self._headers) / elements,
+            bits_per_element_paper=8 * self._paper_bytes / elements,
             bytes_per_input=total / len(lengths),
             lengths=lengths,
             level_counts=self._counts.copy(),
