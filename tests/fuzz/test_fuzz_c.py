@@ -127,8 +127,10 @@ def test_the_fuzzer_runs(target: str, work: Path, require_tool: Callable[[str], 
     folder = work / "libfuzzer"
     folder.mkdir(exist_ok=True)
     program = fuzz_build.build(target, folder, fuzz_build.fuzzer_command(), main=False)
+    new = folder / f"new_{target}"  # libFuzzer writes to the first folder
+    new.mkdir()
     result = fuzz_build.fuzz(
-        program, ["-runs=5000", "-seed=3", "-max_len=300"], [fuzz_build.CORPUS / target]
+        program, ["-runs=5000", "-seed=3", "-max_len=300"], [new, fuzz_build.CORPUS / target]
     )
     assert result["findings"] == []
     assert result["exit_status"] == 0
