@@ -194,7 +194,7 @@ def _draw_task(points: list[Point], references: list[Reference]) -> str:
             shown["no coding"] = axis.axhline(whole, color="black", linewidth=1.0)
             limit = axis.axhline(whole - 100 * LOSS, color="black", linewidth=0.8, linestyle="--")
             shown["one point less"] = limit
-            axis.set_ylim(max(whole - 14, 0), whole + 2)
+            axis.set_ylim(max(whole - 14, 0), whole + 2.5)
         shape = "x".join(str(size) for size in reference.shape)
         above.set_title(f"{reference.title}\n{reference.cut}, {shape}", fontsize=10)
         above.set_xlim(0, _MOST_BITS)
