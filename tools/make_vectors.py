@@ -1,7 +1,9 @@
-"""Writes tests/vectors/v1: what every implementation of the bitstream must reproduce.
+"""Writes tests/vectors: what every implementation of the bitstream must reproduce.
 
-    python tools/make_vectors.py            writes the files
-    python tools/make_vectors.py --check    compares them with what it would write
+    python tools/make_vectors.py            writes the files of v1_1
+    python tools/make_vectors.py --check    compares all with what it would write
+
+Those of v1 (format 1.0) never change: they are compared only, and a difference is an error.
 
 A case is a folder: ``profile.json``, ``tensor.bin`` (little-endian) and for every rung the levels,
 the frame and, in ``vector.json``, the coder's final state of each slice. ``errors/errors.json``
@@ -12,6 +14,7 @@ reference; a test has them confirmed by a codec that shares nothing with it.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
 from collections.abc import Iterator
@@ -25,8 +28,16 @@ ROOT = Path(__file__).resolve().parents[1]
 for source in ("host", "generator", "tests/codec"):
     sys.path.insert(0, str(ROOT / source))
 
-from codec_bad_frames import bad_frames  # noqa: E402
-from codec_profiles import make_profile, tensor_of  # noqa: E402
+from codec_bad_frames import BadFrame, bad_frames  # noqa: E402
+from codec_bad_packets import bad_packets  # noqa: E402
+from codec_profiles import (  # noqa: E402
+    hostile_levels,
+    make_profile,
+    neighbour_profile,
+    tensor_of,
+    with_packets,
+)
+from independent_codec import IndependentCodec  # noqa: E402
 
 from isthmus.codec.quantise import levels_of  # noqa: E402
 from isthmus.codec.reference import encode_levels  # noqa: E402
@@ -34,7 +45,8 @@ from isthmus.codec.start import initial_contexts  # noqa: E402
 from isthmus.profile import Profile  # noqa: E402
 from isthmus_gen.vectors import final_states  # noqa: E402
 
-FOLDER = ROOT / "tests" / "vectors" / "v1"
+FOLDER = ROOT / "tests" / "vectors"
+FIXED = "v1/"
 
 
 def noise(seed: int, count: int) -> npt.NDArray[np.int64]:
@@ -94,13 +106,79 @@ def cases() -> Iterator[tuple[str, Profile, npt.NDArray[Any]]]:
     yield "float32", profile, np.concatenate([special, usual]).reshape(4, 16)
 
 
+def smooth(seed: int, shape: tuple[int, ...], levels: int) -> npt.NDArray[np.int64]:
+    """Levels that stay near those above them and to their left, as features do."""
+    rows = shape[0] if len(shape) > 1 else 1
+    channels = shape[-1] if len(shape) > 2 else 1
+    drawn = noise(seed, int(np.prod(shape))).reshape(rows, -1)
+    out = np.zeros(drawn.shape, dtype=np.int64)
+    for (row, column), number in np.ndenumerate(drawn):
+        near = [out[row - 1, column]] if row else []
+        near += [out[row, column - channels]] if column >= channels else []
+        base = sum(int(value) for value in near) // len(near) if near else int(number) % levels
+        out[row, column] = base + (number > 60000) - (number < 16000)
+        out[row, column] = min(max(int(out[row, column]), 0), levels - 1)
+    return out
+
+
+def newer_cases() -> Iterator[tuple[str, Profile, npt.NDArray[Any]]]:
+    """(name, profile, tensor) of what format 1.1 adds."""
+    for levels, shape in ((2, (7, 6, 8)), (4, (8, 8, 4)), (8, (6, 5, 8)), (20, (5, 6, 6)),
+                          (256, (5, 4, 6))):  # fmt: skip
+        profile = neighbour_profile(levels, shape, seed=levels, step=shape[-1], channels=shape[-1])
+        yield f"n{levels}", profile, tensor_of(profile, smooth(levels, shape, levels))
+    for rank, shape in enumerate([(60,), (9, 7), (3, 4, 5), (2, 3, 4, 5)], start=1):
+        profile = neighbour_profile(
+            5, shape, seed=rank, dtype=("int8", "int16", "float32")[rank % 3]
+        )
+        yield f"rank{rank}", profile, tensor_of(profile, smooth(rank, shape, 5))
+    shape = (7, 4, 6)
+    profile = neighbour_profile((16, 8, 4), shape, slice_rows=3, rate=(5, 6, 7), seed=1)
+    yield "sliced", profile, tensor_of(profile, smooth(9, shape, 16))
+    for name, states in (("states_low", "low"), ("states_high", "high")):
+        profile = neighbour_profile(6, (5, 4, 6), states=states, seed=2)
+        yield name, profile, tensor_of(profile, smooth(3, (5, 4, 6), 6))
+    yield "empty", neighbour_profile(4, (0,), seed=3), np.zeros(0, np.int8)
+    yield "all_minimum", neighbour_profile(4, (9, 40), seed=4), np.full((9, 40), -128, np.int8)
+    dear = {"channels": 48, "clusters": 48, "classes": 1, "states": "extreme"}
+    profile = neighbour_profile(8, (5, 4, 48), slice_rows=3, seed=5, **dear)
+    yield "flat_slice", profile, tensor_of(profile, hostile_levels(profile))
+    profile = neighbour_profile(4, (6, 48), unit=48, seed=3, **dear)
+    yield "flat_packet", profile, tensor_of(profile, hostile_levels(profile))
+    for name, levels, unit, size in (("packets", (8, 4), 6, 44), ("packets_units", (2,), 1, 40),
+                                     ("packets_n20", (20,), 12, 60)):  # fmt: skip
+        profile = neighbour_profile(levels, (12, 6, 6), unit=unit, packet_bytes=size, seed=6)
+        yield name, profile, tensor_of(profile, smooth(6, (12, 6, 6), levels[0]))
+    profile = with_packets(make_profile((4, 17), (6, 5, 8)), 8)
+    yield "packets_paper", profile, tensor_of(profile, skewed(7, 240, 17))
+    profile = neighbour_profile((16, 4, 2), (6, 5, 6), states="even", unit=6, packet_bytes=44)
+    table = ((90, (4096, 2600, 1700)), (60, (7000, 4096, 2700)), (0, (11000, 6500, 4096)))
+    rungs = [
+        dataclasses.replace(rung, budget_start=start, size_ratios=ratios)
+        for rung, (start, ratios) in zip(profile.rungs, table, strict=True)
+    ]
+    profile = dataclasses.replace(profile, rungs=tuple(rungs))
+    yield "budgets", profile, tensor_of(profile, smooth(8, (6, 5, 6), 16))
+
+
+def render_budgets(profile: Profile, tensor: npt.NDArray[Any]) -> bytes:
+    """For budgets around each frame's size: the rung chosen, and whether its frame fits."""
+    codec = IndependentCodec(profile.canonical())
+    sizes = [len(codec.encode(index, 0, tensor)) for index in range(len(profile.rungs))]
+    listing = []
+    for budget in sorted({0, 20} | {size + by for size in sizes for by in (-1, 0, 1, 8)}):
+        rung, frame = codec.encode_budget(budget, 0, tensor)
+        listing.append({"budget": budget, "rung": rung, "fits": frame is not None})
+    return to_json(listing)
+
+
 def render_case(name: str, profile: Profile, tensor: npt.NDArray[Any]) -> dict[str, bytes]:
     """The files of one case, by their path below the folder."""
     little = tensor.astype(tensor.dtype.newbyteorder("<"))
     files = {f"{name}/profile.json": profile.canonical(), f"{name}/tensor.bin": little.tobytes()}
     rungs = []
     for index, rung in enumerate(profile.rungs):
-        sequence = (len(name) * 4099 + index) & 0xFFFF
+        sequence = (len(name.split("/")[1]) * 4099 + index) & 0xFFFF
         levels = levels_of(profile, rung, tensor)
         files[f"{name}/rung{index}_levels.bin"] = levels.tobytes()
         files[f"{name}/rung{index}_frame.bin"] = encode_levels(profile, index, sequence, levels)
@@ -114,15 +192,27 @@ def render() -> dict[str, bytes]:
     """Every file of the folder: path below it -> bytes."""
     files: dict[str, bytes] = {}
     for name, profile, tensor in cases():
-        files.update(render_case(name, profile, tensor))
+        files.update(render_case(f"v1/{name}", profile, tensor))
+    for name, profile, tensor in newer_cases():
+        files.update(render_case(f"v1_1/{name}", profile, tensor))
+        if name == "budgets":
+            files["v1_1/budgets/budgets.json"] = render_budgets(profile, tensor)
+    for folder, bad in (("v1", bad_frames()), ("v1_1", bad_packets())):
+        files.update(render_errors(f"{folder}/errors", bad))
+    return files
+
+
+def render_errors(folder: str, cases: list[BadFrame]) -> dict[str, bytes]:
+    """The bad frames of one format."""
+    files = {}
     listing = []
-    for bad in bad_frames():
-        files[f"errors/{bad.profile_name}.profile.json"] = bad.profile.canonical()
-        files[f"errors/{bad.name}.bin"] = bad.frame
+    for bad in cases:
+        files[f"{folder}/{bad.profile_name}.profile.json"] = bad.profile.canonical()
+        files[f"{folder}/{bad.name}.bin"] = bad.frame
         listing.append(
             {"frame": bad.name, "profile": bad.profile_name, "code": bad.code, "why": bad.why}
         )
-    files["errors/errors.json"] = to_json(listing)
+    files[f"{folder}/errors.json"] = to_json(listing)
     return files
 
 
@@ -143,7 +233,7 @@ def differences(files: dict[str, bytes]) -> list[str]:
 
 def main() -> int:
     """Writes or checks; exit code 1 where ``--check`` finds a difference."""
-    parser = argparse.ArgumentParser(description="write or check tests/vectors/v1")
+    parser = argparse.ArgumentParser(description="write or check tests/vectors")
     parser.add_argument("--check", action="store_true", help="compare only")
     options = parser.parse_args()
     files = render()
@@ -151,14 +241,15 @@ def main() -> int:
     for name in changed:
         print(name)
         file = FOLDER / name
-        if options.check:
+        if options.check or name.startswith(FIXED):
             continue
         if name in files:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(files[name])
         else:
             file.unlink()
-    return 1 if options.check and changed else 0
+    wrong = [name for name in changed if options.check or name.startswith(FIXED)]
+    return 1 if wrong else 0
 
 
 if __name__ == "__main__":

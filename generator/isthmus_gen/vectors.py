@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from isthmus.codec import reference
 from isthmus.codec.quantise import levels_of
-from isthmus.codec.reference import encode_levels, encode_payload
+from isthmus.codec.reference import encode_levels
 from isthmus.profile import Profile
 
 __all__ = ["final_states", "make_vectors"]
@@ -62,12 +63,9 @@ def _keep(files: dict[str, bytes], name: str, data: bytes) -> dict[str, Any]:
 def final_states(
     profile: Profile, rung: int, levels: npt.NDArray[np.uint8]
 ) -> list[dict[str, int]]:
-    """The coder's state before the flush, for every slice; ``levels`` is flat."""
-    out = []
-    at = 0
-    for index in range(profile.slices):
-        count = profile.slice_elements(index)
-        _, state = encode_payload(profile.rungs[rung], levels[at : at + count])
-        out.append({"low": state.low, "range": state.range, "shifts": state.shifts})
-        at += count
-    return out
+    """The coder's state before the flush, for every slice or packet; ``levels`` is flat."""
+    frame = encode_levels(profile, rung, 0, levels)
+    return [
+        {"low": state.low, "range": state.range, "shifts": state.shifts}
+        for state in reference.final_states(profile, frame)
+    ]

@@ -122,10 +122,26 @@ def level_patterns(levels: int, count: int, seed: int = 0) -> dict[str, npt.NDAr
     return {name: values.astype(np.uint8) for name, values in out.items()}
 
 
+class Draws:
+    """Numbers of a linear congruential generator: the same with every version of numpy."""
+
+    def __init__(self, seed: int) -> None:
+        self.state = seed * 2 + 11
+
+    def one(self, low: int, high: int) -> int:
+        """A number from ``low`` to ``high`` - 1."""
+        self.state = (self.state * 6364136223846793005 + 1442695040888963407) % 2**64
+        return low + (self.state >> 33) * (high - low) // 2**31
+
+    def several(self, low: int, high: int, count: int) -> list[int]:
+        """``count`` of them."""
+        return [self.one(low, high) for _ in range(count)]
+
+
 def contexts_for(
     levels: int,
     row: int,
-    rng: np.random.Generator,
+    rng: Draws,
     *,
     channels: int | None = None,
     clusters: int | None = None,
@@ -138,36 +154,33 @@ def contexts_for(
     """
     bins = binarisation(levels).context_count
     divisors = [count for count in range(1, row + 1) if row % count == 0] or [1]
-    channels = channels or int(rng.choice(divisors))
-    most = min(255 // bins, levels + 1, classes or int(rng.integers(1, 9)))
+    channels = channels or divisors[rng.one(0, len(divisors))]
+    most = min(255 // bins, levels + 1, classes or rng.one(1, 9))
     numbering = _numbering(levels + 1, most, rng)
     total = max(numbering) + 1
     room = max(1, min(channels, 256, (1 << 15) // (total**2 * bins)))
-    wanted = clusters or int(rng.integers(1, min(room, 5) + 1))
+    wanted = clusters or rng.one(1, min(room, 5) + 1)
     return Contexts(
-        step=step or int(rng.integers(1, max(1, row) + 1)),
+        step=step or rng.one(1, max(1, row) + 1),
         clusters=_numbering(channels, min(room, wanted), rng),
         classes=numbering,
     )
 
 
-def _numbering(count: int, numbers: int, rng: np.random.Generator) -> tuple[int, ...]:
+def _numbering(count: int, numbers: int, rng: Draws) -> tuple[int, ...]:
     """``count`` numbers that use all of 0 .. numbers - 1, in any order."""
     numbers = min(count, numbers)
-    drawn = np.concatenate([np.arange(numbers), rng.integers(0, numbers, count - numbers)])
-    return tuple(int(number) for number in rng.permutation(drawn))
+    drawn = [*range(numbers), *rng.several(0, numbers, count - numbers)]
+    order = sorted(range(count), key=rng.several(0, 1 << 30, count).__getitem__)
+    return tuple(drawn[place] for place in order)
 
 
-def states_for(count: int, how: str, rng: np.random.Generator) -> tuple[int, ...]:
+def states_for(count: int, how: str, rng: Draws) -> tuple[int, ...]:
     """``count`` starting states of 8 bits: "even", "random", "extreme", "low" or "high"."""
-    states = {
-        "even": np.full(count, 128),
-        "random": rng.integers(0, 256, count),
-        "extreme": rng.integers(0, 2, count) * 255,
-        "low": np.zeros(count),
-        "high": np.full(count, 255),
-    }[how]
-    return tuple(256 * int(state) + 128 for state in states)
+    choices = {
+        "even": [128], "random": list(range(256)), "extreme": [0, 255], "low": [0], "high": [255],
+    }[how]  # fmt: skip
+    return tuple(256 * choices[n] + 128 for n in rng.several(0, len(choices), count))
 
 
 STATES = ("even", "random", "extreme", "low", "high")
@@ -190,7 +203,7 @@ def neighbour_profile(
 
     With ``unit`` it has packets, of the smallest size that is allowed where none is given.
     """
-    rng = np.random.default_rng([seed, 11])
+    rng = Draws(seed)
     base = make_profile(levels, shape, slice_rows=slice_rows, dtype=dtype, rate=rate)
     row = base.tensor.row_elements
     count = base.slice_elements(0)

@@ -12,17 +12,27 @@ from typing import Any
 import numpy as np
 import pytest
 from codec_backends import Backend
-from independent_codec import IndependentCodec, RefusedError
+from independent_codec import IndependentCodec, Interval, RefusedError
+from independent_model import Model
+from test_budget import within
 
-from isthmus.codec.reference import decode_payload
+from isthmus.codec.reference import final_states, slices_of
 from isthmus.decoder import make_codec
 from isthmus.errors import ERROR_TABLE, FrameError
 from isthmus.profile import Profile
 
 ROOT = Path(__file__).resolve().parents[2]
-V1 = ROOT / "tests" / "vectors" / "v1"
-CASES = sorted(path.parent.name for path in V1.glob("*/vector.json"))
-ERRORS: list[dict[str, Any]] = json.loads((V1 / "errors" / "errors.json").read_text("ascii"))
+FOLDER = ROOT / "tests" / "vectors"
+FORMATS = ("v1", "v1_1")
+CASES = {
+    name: sorted(f"{name}/{path.parent.name}" for path in FOLDER.glob(f"{name}/*/vector.json"))
+    for name in FORMATS
+}
+ALL = [name for names in CASES.values() for name in names]
+ERRORS: dict[str, list[dict[str, Any]]] = {
+    name: json.loads((FOLDER / name / "errors" / "errors.json").read_text("ascii"))
+    for name in FORMATS
+}
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +50,7 @@ class Case:
     """A case's files."""
 
     def __init__(self, name: str) -> None:
-        self.folder = V1 / name
+        self.folder = FOLDER / name
         self.json = self.read("profile.json")
         self.profile = Profile.from_dict(json.loads(self.json))
         self.content = json.loads(self.read("vector.json"))
@@ -55,7 +65,8 @@ class Case:
 def test_the_maker_writes_the_same_bytes(maker: ModuleType) -> None:
     """No file missing, none too many, none different: else run tools/make_vectors.py."""
     assert maker.differences(maker.render()) == []
-    assert len(CASES) == len(list(maker.cases())) >= 20
+    assert len(CASES["v1"]) == len(list(maker.cases())) >= 20
+    assert len(CASES["v1_1"]) == len(list(maker.newer_cases())) >= 20
 
 
 def test_a_missing_or_changed_file_is_noticed(
@@ -68,7 +79,7 @@ def test_a_missing_or_changed_file_is_noticed(
     assert maker.differences(files) == ["a/b.bin", "d.bin", "e.bin"]
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", ALL)
 def test_every_implementation_reproduces_it(
     backend: Callable[[Profile], Backend], name: str
 ) -> None:
@@ -83,7 +94,7 @@ def test_every_implementation_reproduces_it(
             assert levels.tobytes() == case.read(f"rung{index}_levels.bin")
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", ALL)
 def test_levels_and_final_states_confirmed_independently(name: str) -> None:
     """The independent codec and the reference's decoder both end in the states on file."""
     case = Case(name)
@@ -97,16 +108,13 @@ def test_levels_and_final_states_confirmed_independently(name: str) -> None:
         assert (decoded.rung, decoded.sequence) == (index, rung["sequence"])
         assert decoded.levels == levels
         assert decoded.states == states
-        rest = frame
-        for part, (low, range_, shifts) in zip(codec.parts, states, strict=True):
-            *_, payload, rest = codec.take(rest)
-            _, state = decode_payload(case.profile.rungs[index], payload, part)
-            assert (state.low, state.range, state.shifts) == (low, range_, shifts)
+        found = final_states(case.profile, frame)
+        assert [(state.low, state.range, state.shifts) for state in found] == states
 
 
 def test_vectors_cover_the_format() -> None:
     """Both ends of every field, all ranks, dtypes and rates."""
-    profiles = [Case(name).profile for name in CASES]
+    profiles = [Case(name).profile for name in CASES["v1"]]
     rungs = [rung for profile in profiles for rung in profile.rungs]
     assert {2, 3, 4, 16, 17, 256} <= {rung.levels for rung in rungs}
     assert {rung.rate for rung in rungs} == {5, 6, 7}
@@ -115,13 +123,53 @@ def test_vectors_cover_the_format() -> None:
     assert {0, 1} <= {profile.tensor.elements for profile in profiles}
     assert {1, 256} <= {profile.slices for profile in profiles}
     assert max(len(profile.rungs) for profile in profiles) == 8
-    assert {error["code"] for error in ERRORS} == set(range(1, 14))
+    assert {error["code"] for error in ERRORS["v1"]} == set(range(1, 14))
 
 
-@pytest.mark.parametrize("error", ERRORS, ids=lambda error: error["frame"])
-def test_bad_frames_get_their_code(error: dict[str, Any]) -> None:
+def test_newer_vectors_cover_the_format() -> None:
+    """Every field of 1.1 in use, flat slices and packets, both schemes in packets."""
+    cases = {name: Case(name) for name in CASES["v1_1"]}
+    profiles = [case.profile for case in cases.values()]
+    rungs = [rung for profile in profiles for rung in profile.rungs]
+    assert {profile.format for profile in profiles} == {"1.1"}
+    assert {2, 4, 8, 20, 256} <= {rung.levels for rung in rungs if rung.contexts is not None}
+    assert {len(profile.tensor.shape) for profile in profiles} == {1, 2, 3, 4}
+    assert {profile.tensor.dtype for profile in profiles} == {"int8", "int16", "float32"}
+    assert any(profile.slices > 1 for profile in profiles)
+    assert {profile.scheme for profile in profiles if profile.packets} == {"paper", "neighbour"}
+    assert any(rung.size_ratios for rung in rungs)
+    # all codes but that of the digest's prefix, which packets do not carry
+    assert {error["code"] for error in ERRORS["v1_1"]} == set(range(1, 14)) - {4}
+    case = cases["v1_1/flat_packet"]
+    packets = slices_of(case.profile, case.read("rung0_frame.bin"))
+    assert any(header.flat for _, header, _ in packets)
+    case = cases["v1_1/flat_slice"]
+    codec = IndependentCodec(case.json)
+    model, interval = Model(codec.profile, 0, 0), Interval()
+    codec.code(model, interval, list(case.read("rung0_levels.bin"))[: codec.parts[0] - 1])
+    assert model.flat is not None
+
+
+def test_budgets_on_file(native: Callable[[Profile], Backend]) -> None:
+    """The rung that C chooses for each budget is the one on file, and so is whether it fits."""
+    case = Case("v1_1/budgets")
+    listing = json.loads(case.read("budgets.json"))
+    assert {entry["rung"] for entry in listing} == {0, 1, 2}
+    assert {entry["fits"] for entry in listing} == {True, False}
+    for entry in listing:
+        status, rung, _, data = within(case.profile, case.tensor, entry["budget"])
+        assert (rung, status == 0) == (entry["rung"], entry["fits"])
+        if entry["fits"]:
+            assert data == native(case.profile).encode(rung, 9, case.tensor)
+
+
+@pytest.mark.parametrize(
+    ("name", "error"), [(name, error) for name in FORMATS for error in ERRORS[name]],
+    ids=lambda value: value if isinstance(value, str) else value["frame"],
+)  # fmt: skip
+def test_bad_frames_get_their_code(name: str, error: dict[str, Any]) -> None:
     """Reference, C and the independent decoder give the number on file, and its class."""
-    folder = V1 / "errors"
+    folder = FOLDER / name / "errors"
     text = (folder / f"{error['profile']}.profile.json").read_bytes()
     frame = (folder / f"{error['frame']}.bin").read_bytes()
     profile = Profile.from_dict(json.loads(text))
@@ -129,8 +177,8 @@ def test_bad_frames_get_their_code(error: dict[str, Any]) -> None:
         IndependentCodec(text).decode(frame)
     assert refused.value.code == error["code"]
     expected = next(row.cls for row in ERROR_TABLE if row.code == error["code"])
-    for name in ("reference", "native"):
+    for decoder in ("reference", "native"):
         with pytest.raises(FrameError) as raised:
-            make_codec(profile, name).decode(frame)  # type: ignore[arg-type]
-        assert type(raised.value) is expected, name
+            make_codec(profile, decoder).decode(frame)  # type: ignore[arg-type]
+        assert type(raised.value) is expected, decoder
         assert raised.value.path.startswith("frame"), name

@@ -35,6 +35,7 @@ __all__ = [
     "encode_frame",
     "encode_levels",
     "encode_payload",
+    "final_states",
     "frame_bytes_max",
     "frame_view",
     "ideal_bits",
@@ -207,6 +208,21 @@ def decode_slice(
     profile: Profile, header: SliceHeader, payload: bytes, path: str = "frame"
 ) -> npt.NDArray[np.uint8]:
     """The flat levels of one slice or packet, which needs no other."""
+    return _take(profile, header, payload, path)[0]
+
+
+def final_states(profile: Profile, frame: Octets) -> list[FinalState]:
+    """The coder's state before the flush, for every slice or packet of a good frame."""
+    return [
+        _take(profile, header, payload, path)[1]
+        for path, header, payload in slices_of(profile, frame)
+    ]
+
+
+def _take(
+    profile: Profile, header: SliceHeader, payload: bytes, path: str
+) -> tuple[npt.NDArray[np.uint8], FinalState]:
+    """A slice's or packet's flat levels, and the coder's state after the last bin."""
     rung = profile.rungs[header.rung]
     walk = Walk(
         rung,
@@ -215,7 +231,7 @@ def decode_slice(
         slack=SLACK_BYTES if profile.packets is None else packet_slack(profile.packets),
         flat=header.flat,
     )
-    return take_levels(walk, rung, payload, header.elements(profile), path)[0]
+    return take_levels(walk, rung, payload, header.elements(profile), path)
 
 
 def _check_sender(first: SliceHeader, header: SliceHeader, path: str) -> None:
