@@ -9,6 +9,7 @@ import pytest
 from codec_profiles import make_profile, neighbour_profile
 
 from isthmus.codec.bound import MAX_PAYLOAD
+from isthmus.codec.packets import check_packets
 from isthmus.errors import BundleFormatError
 from isthmus.profile import Profile
 
@@ -170,9 +171,9 @@ def test_fields_that_only_fit_together() -> None:
     with pytest.raises(BundleFormatError, match="packets: are given for a tensor without elements"):
         Profile.from_dict(nothing)
     small = newer() | {"packets": {"bytes": 20, "unit": 12}}
-    small["rungs"][1]["levels"], small["rungs"][0]["levels"] = 6, 3
-    with pytest.raises(BundleFormatError, match=r"packets.bytes: is 20; allowed: >= \d+"):
-        Profile.from_dict(small)
+    with pytest.raises(BundleFormatError, match=r"^profile.packets.bytes: is 20; allowed: >= \d+"):
+        check_packets(Profile.from_dict(small))
+    check_packets(Profile.from_dict(newer()))
 
 
 def test_a_profile_is_of_the_oldest_format_that_holds_it() -> None:
