@@ -23,10 +23,10 @@
 #define ISTH_RANGE_MIN 0x1000000u
 #define ISTH_RANGE_START 0xFFFFFFFFu
 
-/* Hints for the compiler alone: a condition that seldom holds, a function not to be inlined. */
+/* For the compiler alone: a condition that seldom holds; a function not inlined, perhaps unused. */
 #if defined(__GNUC__)
 #define ISTH_SELDOM(condition) (__builtin_expect((condition) ? 1 : 0, 0) != 0)
-#define ISTH_ALONE __attribute__((noinline))
+#define ISTH_ALONE __attribute__((noinline, unused))
 #else
 #define ISTH_SELDOM(condition) (condition)
 #define ISTH_ALONE

@@ -30,9 +30,10 @@ static const isth_rung rungs[2] = {
         5u, /* adaptation shift */
         2u, /* contexts of one set */
         2u, /* contexts */
-        4096u, /* frames beside rung 0's, times 4096 */
+        0u, /* byte budgets that begin with this rung */
         2000u, /* longest payload of a slice, bytes */
         rung0_initial,
+        NULL,
         NULL,
         NULL,
         NULL,
@@ -46,9 +47,10 @@ static const isth_rung rungs[2] = {
         5u, /* adaptation shift */
         4u, /* contexts of one set */
         4u, /* contexts */
-        4096u, /* frames beside rung 0's, times 4096 */
+        0u, /* byte budgets that begin with this rung */
         2000u, /* longest payload of a slice, bytes */
         rung1_initial,
+        NULL,
         NULL,
         NULL,
         NULL,

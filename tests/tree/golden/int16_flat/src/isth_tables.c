@@ -22,9 +22,10 @@ static const isth_rung rungs[1] = {
         5u, /* adaptation shift */
         7u, /* contexts of one set */
         7u, /* contexts */
-        4096u, /* frames beside rung 0's, times 4096 */
+        0u, /* byte budgets that begin with this rung */
         2000u, /* longest payload of a slice, bytes */
         rung0_initial,
+        NULL,
         NULL,
         NULL,
         NULL,

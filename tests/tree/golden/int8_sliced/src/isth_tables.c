@@ -64,9 +64,10 @@ static const isth_rung rungs[3] = {
         5u, /* adaptation shift */
         3u, /* contexts of one set */
         3u, /* contexts */
-        4096u, /* frames beside rung 0's, times 4096 */
+        0u, /* byte budgets that begin with this rung */
         2000u, /* longest payload of a slice, bytes */
         rung0_initial,
+        NULL,
         NULL,
         NULL,
         rung0_table_i8,
@@ -80,9 +81,10 @@ static const isth_rung rungs[3] = {
         5u, /* adaptation shift */
         1u, /* contexts of one set */
         1u, /* contexts */
-        4096u, /* frames beside rung 0's, times 4096 */
+        0u, /* byte budgets that begin with this rung */
         2000u, /* longest payload of a slice, bytes */
         rung1_initial,
+        NULL,
         NULL,
         NULL,
         rung1_table_i8,
@@ -96,9 +98,10 @@ static const isth_rung rungs[3] = {
         5u, /* adaptation shift */
         11u, /* contexts of one set */
         11u, /* contexts */
-        4096u, /* frames beside rung 0's, times 4096 */
+        0u, /* byte budgets that begin with this rung */
         2000u, /* longest payload of a slice, bytes */
         rung2_initial,
+        NULL,
         NULL,
         NULL,
         rung2_table_i8,
