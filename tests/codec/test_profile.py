@@ -170,7 +170,7 @@ def test_fields_that_only_fit_together() -> None:
     nothing["slice_rows"] = 1
     with pytest.raises(BundleFormatError, match="packets: are given for a tensor without elements"):
         Profile.from_dict(nothing)
-    small = newer() | {"packets": {"bytes": 20, "unit": 12}}
+    small = json.loads(neighbour_profile(256, (4, 24), unit=24, packet_bytes=20).canonical())
     with pytest.raises(BundleFormatError, match=r"^profile.packets.bytes: is 20; allowed: >= \d+"):
         check_packets(Profile.from_dict(small))
     check_packets(Profile.from_dict(newer()))
