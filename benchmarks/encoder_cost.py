@@ -2,6 +2,7 @@
 
     python -m benchmarks.encoder_cost [--json] [--check] [--core NAME] [--scheme NAME] [--no-rivals]
 
+Schemes: "paper"; "neighbour" with 4 KB for contexts; "neighbour-1k" with 1 KB.
 ResNet-8 after stage 2 (16x16x32), real pictures, levels of the ladder's rungs. Counts are retired
 instructions for one element, counted as ``firmware_cost`` counts them (QEMU, ``-icount shift=0``),
 with gcc at -O2. Isthmus's count starts at the int8 tensor and ends at the whole frame: quantiser,
@@ -32,9 +33,10 @@ from benchmarks.encoder_rivals import RIVALS, Figures, figures_of, measure_rival
 from isthmus.bundle import Bundle
 from isthmus.codec import encode_frame
 from isthmus.codec.quantise import levels_of
+from isthmus.codec.reference import frame_bytes_max
 from isthmus.profile import Profile
 from isthmus_gen.emit.environment import make_environment
-from isthmus_gen.emit.tree import TreeInput, frame_bytes_max, render_tree
+from isthmus_gen.emit.tree import TreeInput, render_tree
 from isthmus_gen.options import make_options
 from isthmus_gen.pipeline import generate
 from isthmus_gen.targets import QemuSystemEmulator, Target, load_target
@@ -44,11 +46,16 @@ from isthmus_gen.verify.workshop import Workshop
 
 ROOT = Path(__file__).resolve().parents[1]
 CORES = ("cortex-m0plus", "cortex-m3", "cortex-m4f", "cortex-m33", "cortex-m55", "rv32imac")
-SCHEMES = ("paper",)
+#: What ``generate`` is told for each variant of the coder.
+SCHEMES: dict[str, dict[str, object]] = {
+    "paper": {"scheme": "paper"},
+    "neighbour": {"scheme": "neighbour", "context_bytes": 4096},
+    "neighbour-1k": {"scheme": "neighbour", "context_bytes": 1024},
+}
 LEVELS = (2, 4, 8)
 RIVAL_LEVELS = {"cortex-m4f": LEVELS}  # elsewhere N = 4 alone
 PICTURES = 8
-CALIBRATION = 1024
+CALIBRATION = 1500
 TOLERANCE = 0.01
 
 
@@ -85,7 +92,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--check", action="store_true", help="compare with what is kept")
     parser.add_argument("--core", action="append", choices=CORES, help="only this core")
-    parser.add_argument("--scheme", action="append", choices=SCHEMES, help="only this scheme")
+    parser.add_argument(
+        "--scheme", action="append", choices=tuple(SCHEMES), help="only this scheme"
+    )
     parser.add_argument("--no-rivals", action="store_true", help="Isthmus alone")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks", help="where results go")
     options = parser.parse_args(arguments)
@@ -97,7 +106,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"{kept} is not there: run without --check first")
     found = []
     for row in measure(
-        options.core or CORES, options.scheme or SCHEMES, rivals=not options.no_rivals
+        options.core or CORES, options.scheme or tuple(SCHEMES), rivals=not options.no_rivals
     ):
         print(*row.key, row.instructions, file=sys.stderr)
         found.append(row)
@@ -118,7 +127,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def measure(
     cores: Sequence[str],
-    schemes: Sequence[str] = SCHEMES,
+    schemes: Sequence[str] = tuple(SCHEMES),
     levels: Sequence[int] = LEVELS,
     *,
     rivals: bool = True,
@@ -133,7 +142,7 @@ def measure(
         for scheme in schemes:
             profile, tensors = prepared(scheme, levels, work)
             for rung in profile.rungs:
-                alone = replace(profile, rungs=(rung,))
+                alone = replace(profile, rungs=(replace(rung, size_ratios=(), budget_start=0),))
                 folder = work / f"{scheme}-{rung.levels}"
                 write_tree(alone, folder)
                 for core in cores:
@@ -162,9 +171,9 @@ def _row(codec: str, variant: str, source: str, levels: int, core: str, found: F
 
 
 def prepared(
-    scheme: str, levels: Sequence[int], work: Path
+    scheme: str, levels: Sequence[int], work: Path, pictures: int = PICTURES
 ) -> tuple[Profile, npt.NDArray[np.int8]]:
-    """The profile of ResNet-8 cut after stage 2, and int8 tensors [PICTURES, 16, 16, 32]."""
+    """The profile of ResNet-8 cut after stage 2, and int8 tensors [pictures, 16, 16, 32]."""
     data = Path(os.environ.get("ISTHMUS_DATA") or ROOT.parent / "shared" / "data")
     made = generate(
         make_options(
@@ -175,11 +184,12 @@ def prepared(
                 "out": work / f"bundle-{scheme}",
                 "levels": tuple(levels),
                 "limit": CALIBRATION,
+                **SCHEMES[scheme],
             }
         )
     )
     bundle: Bundle = made.bundle
-    found = make_references(bundle, data / "cifar10/test_lossless_500.npz", PICTURES)
+    found = make_references(bundle, data / "cifar10/test_lossless_500.npz", pictures)
     return bundle.profile, found.tensors
 
 

@@ -23,6 +23,7 @@ Features of ResNet-8 after stage 2 (16x16x32, 8,192 elements), means over eight 
 
 - Isthmus: from the int8 tensor to the whole frame: quantiser, contexts, coder, header, checksum.
   Every frame is compared with the reference's. Bits: the frame with its 12 bytes of header.
+  neighbour: up to 4 KB for contexts; neighbour-1k: up to 1 KB, so fewer clusters of channels.
 - heatshrink 0.4.1 and lz4 1.9.4 (`LZ4_compress_fast`), as C from the packages heatshrink2 0.15.0
   and lz4 4.4.5: from levels that are there already, one to a byte or packed to whole bits (2 bits
   at N = 4), to their bytes, with no header or checksum. What they wrote is decoded and compared.
