@@ -124,8 +124,8 @@ def design_contexts(
 def _stacked(tensor: TensorSpec, tensors: Sequence[npt.NDArray[np.uint8]]) -> npt.NDArray[np.uint8]:
     """Levels as uint8 [tensors, rows, row elements]."""
     shape = (len(tensors), max(1, tensor.rows), tensor.row_elements)
-    if not tensors:
-        return np.zeros((0, *shape[1:]), dtype=np.uint8)
+    if not tensors or not tensor.elements:
+        return np.zeros((0, shape[1], max(1, shape[2])), dtype=np.uint8)
     return np.stack([each.reshape(shape[1:]) for each in tensors])
 
 
