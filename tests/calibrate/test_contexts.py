@@ -117,12 +117,8 @@ def test_channels_of_two_kinds() -> None:
     kinds = rng.permutation([0] * 8 + [1] * 8)
     shares = np.array([[0.91, 0.03, 0.03, 0.03], [0.03, 0.03, 0.03, 0.91]])[kinds]
     entropy = -float((shares[0] * np.log2(shares[0])).sum())
-    tensors = [
-        np.stack([rng.choice(4, (8, 8), p=shares[kind]) for kind in kinds], axis=-1).astype(
-            np.uint8
-        )
-        for _ in range(60)
-    ]
+    drawn = [[rng.choice(4, (8, 8), p=share) for share in shares] for _ in range(60)]
+    tensors = [np.stack(channels, axis=-1).astype(np.uint8) for channels in drawn]
     design = design_contexts(tensor, 4, tensors[:50])
     of_kind = [entropy_of(np.stack(tensors[:50])[..., kinds == kind]) for kind in (0, 1)]
     assert design.bits == pytest.approx(sum(of_kind) / 2, rel=0.003)
