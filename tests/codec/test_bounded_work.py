@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from codec_profiles import level_patterns, make_profile, tensor_of
+from codec_profiles import level_patterns, make_profile, neighbour_profile, tensor_of
 
-from isthmus.codec.reference import frame_bytes_max, slices_of
+from isthmus.codec.reference import decodable_bytes_max, frame_bytes_max, slices_of
 from isthmus.decoder import Backend, Decoder
 from isthmus.errors import DataDtypeError, FrameError, MissingSliceError, TrailingError
 from isthmus.native import codec as native_codec
+from isthmus.profile import Profile
 
 BACKENDS: tuple[Backend, ...] = ("reference", "native")
 
@@ -59,10 +60,24 @@ def test_an_oversized_frame_is_not_copied(backend: Backend, slices: int) -> None
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_what_follows_does_not_change_the_error(backend: Backend) -> None:
     """C sees a frame cut to the longest good one: the first error stays the first."""
-    profile = make_profile(4, (6, 5), slice_rows=2)
+    check_what_follows(make_profile(4, (6, 5), slice_rows=2), backend)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("unit", [None, 5])
+def test_what_follows_does_not_change_the_error_in_1_1(backend: Backend, unit: int | None) -> None:
+    packet_bytes = None if unit is None else 20
+    profile = neighbour_profile(
+        16, (6, 5), slice_rows=None if unit else 2, unit=unit, packet_bytes=packet_bytes
+    )
+    check_what_follows(profile, backend)
+
+
+def check_what_follows(profile: Profile, backend: Backend) -> None:
+    """Every byte damaged: the same error whether or not more bytes follow than any frame has."""
     decoder = Decoder(profile, backend)
-    good = decoder.encode(tensor_of(profile, level_patterns(4, 30)["random"]))
-    long = bytes(frame_bytes_max(profile))
+    good = decoder.encode(tensor_of(profile, level_patterns(profile.rungs[0].levels, 30)["random"]))
+    long = bytes(decodable_bytes_max(profile))
     for at in range(len(good)):
         damaged = good[:at] + bytes([good[at] ^ 0x11]) + good[at + 1 :]
         with pytest.raises(FrameError) as short:
@@ -89,7 +104,13 @@ def test_a_result_does_not_keep_its_batch_alive(backend: Backend) -> None:
 
 def test_a_batch_is_decoded_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Chunks of any size, frames longer than one included, give the answers of one call."""
-    profile = make_profile(8, (16, 8), slice_rows=4)
+    check_chunks(monkeypatch, make_profile(8, (16, 8), slice_rows=4))
+    check_chunks(monkeypatch, neighbour_profile(8, (16, 8), slice_rows=4))
+    check_chunks(monkeypatch, neighbour_profile(8, (16, 8), unit=4, packet_bytes=40))
+
+
+def check_chunks(monkeypatch: pytest.MonkeyPatch, profile: Profile) -> None:
+    """Frames of random levels, one with a tail, decoded in chunks of several sizes."""
     decoder = Decoder(profile, "native")
     rng = np.random.default_rng(5)
     levels = [rng.integers(0, 8, (16, 8)).astype(np.uint8) for _ in range(9)]

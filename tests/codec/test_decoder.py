@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from codec_bad_frames import bad_frames, error_profiles
-from codec_profiles import level_patterns, make_profile, tensor_of
+from codec_bad_packets import bad_packets, packet_profiles
+from codec_profiles import level_patterns, make_profile, neighbour_profile, tensor_of
 
 from isthmus.backhalf import BackHalf
 from isthmus.bundle import Bundle, make_manifest
@@ -246,9 +247,14 @@ def test_the_library_is_built_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     assert build.compile_shared([source], [], []) != first
 
 
-def test_threads_share_a_codec() -> None:
+@pytest.mark.parametrize(
+    "profile",
+    [make_profile(8, (64, 64), slice_rows=16), neighbour_profile(8, (64, 64), slice_rows=16),
+     neighbour_profile(8, (64, 64), unit=16, packet_bytes=244)],
+    ids=["paper", "neighbour", "packets"],
+)  # fmt: skip
+def test_threads_share_a_codec(profile: Profile) -> None:
     """Eight threads on one codec, each with frames of its own, good and bad."""
-    profile = make_profile(8, (64, 64), slice_rows=16)
     codec = NativeCodec(profile)
     rng = np.random.default_rng(3)
     failures: list[str] = []
@@ -308,8 +314,8 @@ def test_decoding_releases_the_interpreter() -> None:
 
 def test_errors_of_a_batch_are_the_single_ones() -> None:
     """decode and decode_batch agree on every bad frame, features included."""
-    for name, profile in error_profiles().items():
-        cases = [bad for bad in bad_frames() if bad.profile_name == name]
+    for name, profile in (error_profiles() | packet_profiles()).items():
+        cases = [bad for bad in (*bad_frames(), *bad_packets()) if bad.profile_name == name]
         for backend in ("reference", "native"):
             decoder = Decoder(profile, backend)  # type: ignore[arg-type]
             for bad, result in zip(

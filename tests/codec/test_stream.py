@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
-from codec_profiles import level_patterns, make_profile, tensor_of
+from codec_profiles import level_patterns, make_profile, neighbour_profile, tensor_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,6 +23,7 @@ from isthmus.profile import Profile
 
 OK, RUNG, SLICE, LEVEL, BUFFER, STATE, ARGUMENT = 0, 5, 6, 11, 14, 15, 16
 GUARD = 64
+Make = Callable[..., Profile]
 PUSH = {"int8": ("i8", "int8_t[]"), "int16": ("i16", "int16_t[]"), "float32": ("f32", "float[]")}
 
 
@@ -88,11 +89,12 @@ def pieces(flat: npt.NDArray[Any], cuts: list[int]) -> Iterator[npt.NDArray[Any]
     slice_rows=st.integers(1, 6),
     cuts=st.lists(st.integers(0, 40), max_size=12),
     seed=st.integers(0, 1 << 30),
+    make=st.sampled_from([make_profile, neighbour_profile]),
 )
 def test_pieces_equal_one_call(
-    dtype: str, levels: int, slice_rows: int, cuts: list[int], seed: int
+    dtype: str, levels: int, slice_rows: int, cuts: list[int], seed: int, make: Make
 ) -> None:
-    profile = make_profile(
+    profile = make(
         levels, (6, 3, 2), slice_rows=slice_rows, dtype="int8" if dtype == "levels" else dtype
     )
     flat = np.random.default_rng(seed).integers(0, levels, 36).astype(np.uint8)
@@ -131,9 +133,10 @@ def test_final_state_is_the_reference_s(levels: int, pattern: str) -> None:
 @pytest.mark.parametrize("slice_rows", [20, 7])
 @pytest.mark.parametrize("levels", [2, 4, 17, 256])
 @pytest.mark.parametrize("seed", range(3))
-def test_every_capacity(levels: int, slice_rows: int, seed: int) -> None:
+@pytest.mark.parametrize("make", [make_profile, neighbour_profile])
+def test_every_capacity(levels: int, slice_rows: int, seed: int, make: Make) -> None:
     """Too small a buffer: status 14, a size that suffices, and no byte outside is touched."""
-    profile = make_profile(levels, (20, 8), slice_rows=slice_rows)
+    profile = make(levels, (20, 8), slice_rows=slice_rows)
     flat = level_patterns(levels, 160, seed)[("random", "likely", "bursts")[seed]]
     tensor = tensor_of(profile, flat)
     frame = encode_frame(profile, 0, 9, tensor)
@@ -279,6 +282,35 @@ def test_arguments() -> None:
     assert encoder.push(np.array([0, 1, 2, 0], np.uint8)) == LEVEL
     assert encoder.push(tensor) == OK
     assert encoder.finish() == OK
+
+
+@pytest.mark.parametrize("unit", [None, 6])
+def test_states_and_arguments_of_format_1_1(unit: int | None) -> None:
+    """The workspace counted to the word; a refused call changes nothing, in packets neither."""
+    profile = neighbour_profile(4, (5, 12), unit=unit, seed=3, channels=3, step=4)
+    levels = level_patterns(4, 60)["random"]
+    tensor = tensor_of(profile, levels)
+    frame = encode_frame(profile, 0, 0, tensor)
+    words = NativeCodec(profile)._words
+    choice = profile.rungs[0].contexts
+    assert choice is not None
+    assert words == profile.rungs[0].context_count + (4 + 12 + (unit or 0) + 1) // 2
+    assert Encoder(profile, 400, contexts=words - 1).begin() == ARGUMENT
+    encoder = Encoder(profile, 400, contexts=words)
+    assert [encoder.begin(slice_=1), encoder.begin(rung=1), encoder.begin()] == [SLICE, RUNG, OK]
+    flat = tensor.reshape(-1)
+    assert encoder.push(flat[:31]) == OK
+    assert encoder.push(flat[:30]) == STATE, "one more than the tensor holds"
+    assert encoder.finish() == STATE, "finished before its end"
+    assert encoder.push(np.array([0, 4], np.uint8)) == LEVEL
+    assert encoder.push(flat[31:].astype(np.int16)) == ARGUMENT
+    assert encoder.push(levels[31:40]) == OK, "levels and values in one frame"
+    assert encoder.push(flat[40:]) == OK
+    assert encoder.finish() == OK
+    assert encoder.written(encoder.length[0]) == frame
+    assert encoder.finish() == STATE
+    assert [encoder.begin(), encoder.push(flat), encoder.finish()] == [OK, OK, OK]
+    assert encoder.written(encoder.length[0]) == frame, "memory serves the next frame"
 
 
 @pytest.mark.parametrize("contexts", [0, 2])
