@@ -317,11 +317,12 @@ def measure_rung(
     centroid = rung.values_array()
     published = design.quantizer.values.astype(np.float32)
     mine, plain = Tally(), Tally()
-    total, squares = 0, 0.0
+    total, headers, squares = 0, 0, 0.0
     for at in batches(prepared):
         tensors = prepared.tensors[at]
         frames = [codec.encode(index, n, tensor) for n, tensor in enumerate(tensors)]
         total += sum(len(frame) for frame in frames)
+        headers += sum(header_bytes(frame) for frame in frames)
         levels = np.empty(tensors.shape, dtype=np.uint8)
         for n, decoded in enumerate(codec.decode_batch(frames)):
             if isinstance(decoded, FrameError):
@@ -350,7 +351,7 @@ def measure_rung(
         float(lam) if isinstance(lam, float) else None,
         count,
         8 * total / elements,
-        8 * (total - count * header_bytes(profile)) / elements,
+        8 * (total - headers) / elements,
         total / count,
         mine.right / count,
         interval.delta,

@@ -26,7 +26,6 @@ class Isthmus(Codec):
         self.setting = setting
         self._codec = make_codec(profile)
         self._rung = rung
-        self._header = header_bytes(profile)
 
     def encode(self, array: Array8) -> bytes:
         return self._codec.encode_levels(self._rung, 0, array)
@@ -48,4 +47,4 @@ class Isthmus(Codec):
         return np.stack([frame.levels for frame in found if not isinstance(frame, FrameError)])
 
     def bare(self, code: bytes) -> int:
-        return len(code) - self._header
+        return len(code) - header_bytes(code)
