@@ -37,7 +37,7 @@ def packet_profiles() -> dict[str, Profile]:
     """The profiles of the bad frames."""
     return {
         "small": neighbour_profile((4, 7), (8, 5, 8), unit=8, packet_bytes=40, states="even"),
-        "suffix": neighbour_profile(17, (4, 6), unit=6, packet_bytes=90, states="even"),
+        "levels17": neighbour_profile(17, (4, 6), unit=6, packet_bytes=90, states="even"),
         "paper": with_packets(make_profile((4, 7), (6, 8)), 8, 60),
         "sets": neighbour_profile((4, 7), (6, 8), slice_rows=3, states="even", seed=9),
     }
@@ -176,7 +176,7 @@ def payload_cases() -> Iterator[BadFrame]:
     make = Maker("small")
     other = make.framed(make.coded([3] * 8) + b"\1", flat=True)
     yield make.bad("not_flat", other, PAYLOAD, "coded with sets, called flat")
-    make = Maker("suffix")
+    make = Maker("levels17")
     for flat in (False, True):
         kind = "flat" if flat else "sets"
         payload = make.coded([0] * 5 + [17], flat=flat)

@@ -169,7 +169,7 @@ def test_bad_packets_get_their_number(decoding_backend: Factory) -> None:
         assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["small", "suffix"])
+@pytest.mark.parametrize("name", ["small", "levels17"])
 def test_every_bit_and_every_cut_counts(decoding_backend: Factory, name: str) -> None:
     profile = packet_profiles()[name]
     codec = decoding_backend(profile)
