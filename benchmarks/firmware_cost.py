@@ -3,7 +3,8 @@
     python -m benchmarks.firmware_cost [--json] [--check] [--core NAME] [--compiler KIND]
 
 Counts are retired instructions, not cycles: of the front half the mean over the pictures, of the
-coder the mean over the pictures for each number of levels, divided by the elements of the tensor.
+coder (scheme paper; benchmarks.encoder_cost has both) the mean over the pictures for each number of
+levels, divided by the elements of the tensor.
 QEMU counts them (``-icount shift=0``). ``--check`` counts again and compares with what is kept; it
 writes nothing, names each figure that moved by more than 1 %, and exits with 1 if there is one.
 
@@ -173,6 +174,7 @@ def measure(
                         "calibration": subject.calibration,
                         "out": work / f"{subject.network}-{subject.cut}",
                         "levels": LEVELS,
+                        "scheme": "paper",
                         "limit": CALIBRATION,
                     }
                 )
