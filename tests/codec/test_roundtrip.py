@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from codec_backends import Backend
-from codec_profiles import level_patterns, make_profile, tensor_of
+from codec_profiles import level_patterns, make_profile, neighbour_profile, tensor_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from independent_codec import IndependentCodec
@@ -166,8 +166,21 @@ def test_refused_tensors(decoding_backend: Factory) -> None:
     for rung in (-1, 1, 8):
         with pytest.raises(RungError, match=f"^rung: is {rung}; allowed: 0..0$"):
             codec.encode(rung, 0, np.zeros((3, 5), np.int8))
-    with pytest.raises(LevelError):
-        codec.codec.encode_levels(0, 0, np.full(15, 4, np.uint8))
+
+
+@pytest.mark.parametrize("unit", [None, 3])
+def test_a_level_that_is_too_high_is_named_by_its_place(
+    decoding_backend: Factory, unit: int | None
+) -> None:
+    """In the tensor, not in its slice or packet."""
+    profile = make_profile(4, (4, 6), slice_rows=2)
+    if unit is not None:
+        profile = neighbour_profile(4, (4, 6), unit=unit, packet_bytes=24)
+    codec: Any = decoding_backend(profile)
+    levels = np.zeros(24, np.uint8)
+    levels[17:] = 5
+    with pytest.raises(LevelError, match=r"^levels\[17\]: is 5; allowed: < 4$"):
+        codec.codec.encode_levels(0, 0, levels)
 
 
 @pytest.mark.parametrize("levels", [np.zeros(14, np.uint8), np.zeros(16, np.uint8)])

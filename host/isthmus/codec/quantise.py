@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from isthmus.errors import DataDtypeError, DataShapeError
+from isthmus.errors import DataDtypeError, DataShapeError, LevelError
 from isthmus.profile import Profile, Rung
 
 __all__ = ["check_levels", "float32_keys", "levels_of"]
@@ -59,11 +59,18 @@ def levels_of(profile: Profile, rung: Rung, tensor: npt.NDArray[Any]) -> npt.NDA
     )
 
 
-def check_levels(profile: Profile, levels: npt.NDArray[Any]) -> None:
-    """DataDtypeError or DataShapeError where ``levels`` are not uint8, one for each element."""
+def check_levels(profile: Profile, rung: Rung, levels: npt.NDArray[Any]) -> None:
+    """DataDtypeError or DataShapeError where ``levels`` are not uint8, one for each element.
+
+    LevelError, with its place in the tensor, where one is not below the rung's N.
+    """
     if levels.dtype != np.uint8:
         raise DataDtypeError("levels", f"have dtype {levels.dtype}", allowed="uint8")
     if levels.size != profile.tensor.elements:
         raise DataShapeError(
             "levels", f"has {levels.size} elements", allowed=str(profile.tensor.elements)
         )
+    if levels.size and int(levels.max()) >= rung.levels:
+        place = int(np.argmax(levels.reshape(-1) >= rung.levels))
+        found = int(levels.reshape(-1)[place])
+        raise LevelError(f"levels[{place}]", f"is {found}", allowed=f"< {rung.levels}")

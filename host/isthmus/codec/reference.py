@@ -88,7 +88,7 @@ def encode_levels(
     below the rung's N.
     """
     chosen = rung_of(profile, rung)
-    check_levels(profile, levels)
+    check_levels(profile, chosen, levels)
     flat = levels.reshape(-1)
     if profile.packets is not None:
         return encode_packets(profile, profile.packets, rung, sequence, flat)

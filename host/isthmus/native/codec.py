@@ -80,8 +80,7 @@ class NativeCodec:
 
     def encode_levels(self, rung: int, sequence: int, levels: npt.NDArray[np.uint8]) -> bytes:
         """The frame for levels (uint8, flat or shaped)."""
-        rung_of(self.profile, rung)
-        check_levels(self.profile, levels)
+        check_levels(self.profile, rung_of(self.profile, rung), levels)
         return self._encode("levels", rung, sequence, np.ascontiguousarray(levels))
 
     def decode(self, frame: Octets) -> DecodedFrame:
