@@ -227,25 +227,39 @@ def test_the_driver_notices_wrong_answers(
     assert short.returncode == 2
 
 
-@pytest.mark.parametrize("dtype", ["int8", "int16", "float32"])
+def tree_profiles() -> dict[str, Profile]:
+    """What trees are compiled for: each scheme, with and without packets and suffixes."""
+    ladder = (2, 3, 16, 17, 256)
+    return {
+        "paper": make_profile(ladder, (6, 5), slice_rows=4),
+        "paper_packets": with_packets(make_profile((4, 16), (6, 5)), 5, 60),
+        "neighbour_small": neighbour_profile((2, 3, 8, 16), (6, 5), slice_rows=4),
+        "neighbour_int16": neighbour_profile(ladder, (6, 5), slice_rows=4, dtype="int16"),
+        "neighbour_float32": neighbour_profile(ladder, (6, 5), slice_rows=4, dtype="float32"),
+        "packets_small": neighbour_profile((4, 16), (6, 5), unit=5, packet_bytes=40),
+        "packets_float32": neighbour_profile(ladder, (6, 5), unit=5, packet_bytes=80,
+                                             dtype="float32"),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", tree_profiles())
 def test_an_emitted_tree_under_the_sanitiser(
-    work: Path, dtype: str, require_tool: Callable[[str], str]
+    work: Path, name: str, require_tool: Callable[[str], str]
 ) -> None:
     """The generated sources, strict warnings and sanitisers on, over a file of tensors."""
-    make = make_profile if dtype == "int8" else neighbour_profile
-    profile = make((2, 3, 16, 17, 256), (6, 5), slice_rows=4, dtype=dtype)
-    source = write_tree(profile, work / f"sanitised_{dtype}")
+    profile = tree_profiles()[name]
+    source = write_tree(profile, work / f"sanitised_{name}")
     flags = (*sanitised_flags(), *STRICT)
     files = [HERE / "emitted_driver.c", *sorted(source.glob("*.c"))]
     program = build_executable(
-        files, source, work / f"emitted_{dtype}", flags, [require_tool("gcc")]
+        files, source, work / f"emitted_{name}", flags, [require_tool("gcc")]
     )
-    patterns = list(level_patterns(256, 30).values())
+    patterns = level_patterns(max(rung.levels for rung in profile.rungs), 30).values()
     tensors = [tensor_of(profile, flat) for flat in patterns]
     expected = b"".join(
         encode_frame(profile, rung, sequence, tensor)
         for sequence, tensor in enumerate(tensors)
-        for rung in range(5)
+        for rung in range(len(profile.rungs))
     )
     assert run_cases(program, b"".join(tensor.tobytes() for tensor in tensors)) == expected
 
