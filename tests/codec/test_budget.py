@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from codec_backends import EmittedBackend, encode_into
+from codec_encoder import BUFFER, OK, within
 from codec_profiles import level_patterns, make_profile, neighbour_profile, tensor_of
 from independent_codec import IndependentCodec
-from test_stream import BUFFER, GUARD, OK, Encoder
 
 from isthmus.codec import encode_frame
 from isthmus.native import NativeCodec
@@ -66,19 +66,6 @@ def tensors(profile: Profile) -> dict[str, npt.NDArray[Any]]:
     patterns["late"] = np.concatenate([np.zeros(170, np.uint8), np.ones(10, np.uint8)])
     names = ("minimum", "likely", "random", "bursts", "late")
     return {name: tensor_of(profile, patterns[name]) for name in names}
-
-
-def within(profile: Profile, tensor: npt.NDArray[Any], budget: int) -> tuple[int, int, int, bytes]:
-    """(status, rung, length, bytes) of isth_encode_within in a fenced buffer of ``budget``."""
-    encoder = Encoder(profile, budget)
-    rung = encoder.ffi.new("unsigned *")
-    status = encoder.lib.isth_encode_within(
-        encoder.encoder, encoder.profile, 9, encoder.lib.ISTH_I8,
-        encoder.ffi.from_buffer(np.ascontiguousarray(tensor)), encoder.contexts, encoder.count,
-        encoder.buffer + GUARD, budget, encoder.length, rung,
-    )  # fmt: skip
-    length = int(encoder.length[0])
-    return int(status), int(rung[0]), length, encoder.written(min(length, budget))
 
 
 class Remembering(IndependentCodec):

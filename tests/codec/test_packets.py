@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pytest
 from codec_backends import Backend
 from codec_bad_packets import bad_packets, packet_profiles, split_packets
+from codec_encoder import BUFFER, OK, Encoder, whole_frame
 from codec_profiles import (
     STATES,
     hostile_levels,
@@ -24,7 +25,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from independent_codec import IndependentCodec, Interval, RefusedError
 from independent_model import Model
-from test_stream import BUFFER, OK, Encoder, whole_frame
 
 from isthmus.codec import decode_frame, encode_frame
 from isthmus.codec.reference import encode_levels, frame_bytes_max

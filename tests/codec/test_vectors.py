@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 from codec_backends import Backend
+from codec_encoder import within
 from independent_codec import IndependentCodec, Interval, RefusedError
 from independent_model import Model
-from test_budget import within
 
 from isthmus.codec.reference import final_states, slices_of
 from isthmus.decoder import make_codec
