@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from isthmus.bundle import Bundle
 from isthmus.codec.frame import Octets, SliceHeader
+from isthmus.codec.packets import check_packets
 from isthmus.codec.quantise import levels_of
 from isthmus.codec.reference import (
     DecodedFrame,
@@ -103,6 +104,7 @@ def make_codec(profile: Profile, backend: Backend = "auto") -> Codec:
     """
     if backend not in ("auto", "native", "reference"):
         raise OptionError("backend", f"is {backend!r}", allowed="auto, native, reference")
+    check_packets(profile)
     if backend == "reference":
         return ReferenceCodec(profile)
     try:
