@@ -29,6 +29,7 @@ Floats = npt.NDArray[np.float32]
 _FEATURE_WEIGHT = 0.05
 _LEAST_STEPS, _MOST_STEPS = 400, 6000
 _MOST_MACS = 6e13
+_SHORT = 1000
 _WARM_UP = 100
 _LAST_RATE = 0.01
 _BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-7
@@ -49,7 +50,7 @@ class TrainingPlan:
     kernel: tuple[int, int]
     steps: int
     batch: int = 64
-    rate: float = 2e-3
+    rate: float = 1e-3
     losses: float = 0.0
     seed: int = 1
 
@@ -86,7 +87,8 @@ def plan_training(
     cost = 3 * kernel[0] * kernel[1] * pairs * rows * positions
     steps = max(_LEAST_STEPS, min(_MOST_STEPS, math.ceil(epochs * inputs / batch)))
     steps = max(1, min(steps, int(_MOST_MACS // max(1, cost * batch))))
-    return TrainingPlan(widths, kernel, steps, batch, losses=losses, seed=seed)
+    rate = 2e-3 if steps < _SHORT else 1e-3
+    return TrainingPlan(widths, kernel, steps, batch, rate, losses, seed)
 
 
 def train_net(
