@@ -107,13 +107,24 @@ def test_no_heap(name: str, compiler: str, emulator: str, stage2: Case, bench: B
 
 @pytest.mark.parametrize("name", ["cortex-m0plus", "cortex-m4f", "rv32imac", "aarch64-linux"])
 def test_encoder_memory_up_to_8_levels(name: str, digits: Make, bench: Bench) -> None:
-    case = digits("stage2", levels=(2, 3, 4, 5, 6, 7, 8))
+    case = digits("stage2", levels=(2, 3, 4, 5, 6, 7, 8), scheme="paper")
     build = bench.build(case, name, "gcc", emulator_names(load_target(name))[-1])
     elf = ElfFile(build.elf)
     size = elf.symbol("harness_memory").size  # an isth_encoder_memory
     assert size == build.encoder_memory_bytes
     # the state and seven 16-bit contexts at the least
     assert 7 * 2 + 20 <= size <= 256
+
+
+@pytest.mark.parametrize("allowed", [1024, 4096])
+def test_encoder_memory_of_scheme_neighbour(allowed: int, resnet8: Make, bench: Bench) -> None:
+    """The contexts that were allowed, two rows, and not a byte more than the encoder's state."""
+    case = resnet8("activation_4", levels=(4,), context_bytes=allowed)
+    build = bench.build(case, "cortex-m4f", "gcc", emulator_names(load_target("cortex-m4f"))[-1])
+    size = ElfFile(build.elf).symbol("harness_memory").size
+    contexts = 2 * case.bundle.profile.rungs[0].context_count
+    assert allowed // 2 < contexts <= allowed, "the memory is used"
+    assert contexts + 16 * 32 < size <= allowed + 2 * 16 * 32
 
 
 @pytest.mark.parametrize("compiler", ["gcc", "zig"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Callable
@@ -173,3 +174,11 @@ def test_seeds_are_good_inputs() -> None:
     for target in fuzz_build.TARGETS:
         found = {fuzz_build.profile_number(data) for data in fuzz_c.seeds(target).values()}
         assert found == set(range(len(fuzz_profiles.FUZZ_C_PROFILES)))
+
+
+@pytest.mark.parametrize("campaign", ["decode", "encode"])
+def test_the_long_run_on_record(campaign: str) -> None:
+    """What is kept of each fuzzer is a whole campaign: ten million executions, nothing found."""
+    record = json.loads(fuzz_build.RECORD.read_text(encoding="ascii"))[campaign]
+    assert record["executions"] >= 10_000_000
+    assert record["findings"] == [] and record["exit_status"] == 0
