@@ -42,10 +42,12 @@ def _worker() -> subprocess.Popen[bytes] | None:
         [python, str(_WORKER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL, env=outside,
     )  # fmt: skip
-    _, out = _pipes(process)
+    into, out = _pipes(process)
     if out.readline() != b"ready\n":
         process.kill()
         process.wait()
+        into.close()
+        out.close()
         return None
     return process
 
