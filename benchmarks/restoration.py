@@ -121,8 +121,13 @@ CASES = (
     Case(
         "resnet8 stage 2", "models/mlperf_tiny/resnet8.keras", "activation_4",
         "cifar10/train_lossless_8068.npz", "cifar10/test_lossless_500.npz",
-        (*_paper(*_GRID), Design("neighbour", 3, "ecsq", "model", 0.5)),
-        epochs=8,
+        (
+            *_paper(*_GRID),
+            Design("neighbour", 3, "ecsq", "model", 0.5),
+            Design("neighbour", 3, "ecsq", "model", 0.65),
+            Design("neighbour", 3, "ecsq", "model", 0.8),
+        ),
+        epochs=20,
     ),
 )  # fmt: skip
 
