@@ -10,7 +10,7 @@ import pytest
 
 from isthmus.profile import Profile, TensorSpec
 from isthmus_gen.calibrate import ClipRange, uniform_quantizer
-from isthmus_gen.ladder import budget_ratios, budget_table
+from isthmus_gen.ladder import budget_table
 from isthmus_gen.ladder.budget import frame_sizes, table_of
 
 
@@ -58,6 +58,5 @@ def test_no_calibration_tensor_breaks_its_own_table(ladder: Profile) -> None:
                 size <= (row[g] * ratio + 4095) >> 12
                 for size, ratio in zip(row, ratios, strict=True)
             )
-    assert budget_ratios(ladder, tensors) == table.ratios[0]
     # sizes are those of the frames themselves, header included
     assert min(min(row) for row in sizes) >= 12

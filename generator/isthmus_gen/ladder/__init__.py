@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from isthmus_gen.ladder.budget import BudgetTable, budget_ratios, budget_table
+from isthmus_gen.ladder.budget import BudgetTable, budget_table
 from isthmus_gen.ladder.candidates import Maker, Recipe, candidate_recipes
 from isthmus_gen.ladder.design import choose_ladder
 from isthmus_gen.ladder.divergence import Answers, Losses
@@ -21,7 +21,6 @@ __all__ = [
     "Point",
     "Recipe",
     "bounded",
-    "budget_ratios",
     "budget_table",
     "candidate_recipes",
     "choose_ladder",

@@ -31,7 +31,6 @@ from isthmus.profile import Profile
 __all__ = [
     "RATIO_BITS",
     "BudgetTable",
-    "budget_ratios",
     "budget_table",
     "frame_sizes",
     "table_of",
@@ -68,13 +67,6 @@ def budget_table(
     frames, headers included.
     """
     return table_of(frame_sizes(profile, tensors, backend=backend), len(profile.rungs))
-
-
-def budget_ratios(
-    profile: Profile, tensors: Sequence[npt.NDArray[Any]], *, backend: Backend = "auto"
-) -> tuple[int, ...]:
-    """The first row of the table's ratios: for each rung the largest size(rung) / size(rung 0)."""
-    return budget_table(profile, tensors, backend=backend).ratios[0]
 
 
 def with_budget(profile: Profile, tensors: Sequence[npt.NDArray[Any]]) -> Profile:
