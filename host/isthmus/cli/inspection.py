@@ -23,6 +23,7 @@ def inspect_frame(data: bytes, profile: Profile | None) -> tuple[dict[str, Any],
     slices, error = _walk(data)
     headers = sum(header.header_bytes for _, header in slices)
     payloads = sum(header.payload_bytes for _, header in slices)
+    kind = "packet" if slices[0][1].packet else "slice"
     report: dict[str, Any] = {
         "bytes": len(data),
         "header_bytes": headers,
@@ -30,7 +31,7 @@ def inspect_frame(data: bytes, profile: Profile | None) -> tuple[dict[str, Any],
         "slices": len(slices),
         "fields": [row for at, header in slices for row in _fields(at, header)],
         "summary": [
-            f"{len(data)} bytes in {len(slices)} slice{'s' if len(slices) > 1 else ''}: "
+            f"{len(data)} bytes in {len(slices)} {kind}{'s' if len(slices) > 1 else ''}: "
             f"{headers} header, {payloads} payload"
         ],
         "error": None,
@@ -47,7 +48,7 @@ def _walk(data: bytes) -> tuple[list[tuple[int, SliceHeader]], FrameError | None
     first = SliceHeader.read(data)
     slices = [(0, first)]
     end = first.header_bytes + first.payload_bytes
-    while end < len(data) and len(slices) < first.slices:
+    while end < len(data) and (first.packet or len(slices) < first.slices):
         try:
             header = SliceHeader.read(data[end : end + 14], f"frame.slices[{len(slices)}]")
         except FrameError as error:
@@ -75,8 +76,22 @@ def _fields(at: int, header: SliceHeader) -> list[dict[str, Any]]:
             "meaning": meaning,
         }
 
+    payload = row(header.header_bytes, header.payload_bytes, "payload", "", "arithmetic-coded bins")
+    version = row(0, 1, "version", header.version, "upper four bits; this decoder knows 1")
+    if header.packet:
+        return [
+            version,
+            row(0, 1, "flags", 2 + 4 * header.flat, "bit 1: a packet; bit 2: coded flat"),
+            row(1, 1, "rung", header.rung, "upper three bits: which quantiser of the ladder"),
+            row(1, 2, "length", header.payload_bytes, "13 bits: payload bytes"),
+            row(3, 2, "sequence", header.sequence, "the sender's frame counter"),
+            row(5, 2, "first", header.first_unit, "its first unit of the tensor"),
+            row(7, 1, "units", header.units, "units it holds; the byte is one less"),
+            row(8, 4, "checksum", f"{header.checksum:08x}", "CRC-32 over digest, header, payload"),
+            payload,
+        ]
     rows = [
-        row(0, 1, "version", header.version, "upper four bits; this decoder knows 1"),
+        version,
         row(0, 1, "flags", int(header.sliced), "bit 0: the frame has several slices"),
         row(1, 1, "rung", header.rung, "upper three bits: which quantiser of the ladder"),
         row(1, 3, "length", header.payload_bytes, "21 bits: payload bytes"),
@@ -89,9 +104,7 @@ def _fields(at: int, header: SliceHeader) -> list[dict[str, Any]]:
         rows.append(
             row(13, 1, "slices", header.slices, "slices of the frame; the byte is one less")
         )
-    rows.append(
-        row(header.header_bytes, header.payload_bytes, "payload", "", "arithmetic-coded bins")
-    )
+    rows.append(payload)
     return rows
 
 
