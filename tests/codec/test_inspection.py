@@ -11,7 +11,7 @@ from isthmus.errors import TruncatedError
 
 
 def test_every_packet_is_explained() -> None:
-    profile = with_packets(make_profile(4, (8, 4, 16)), 40, 16)
+    profile = with_packets(make_profile(4, (8, 4, 16)), 16, 40)
     tensor = np.random.default_rng(5).integers(-128, 128, profile.tensor.shape).astype(np.int8)
     frame = encode_frame(profile, 0, 517, tensor)
     report, error = inspect_frame(frame, profile)
@@ -31,7 +31,7 @@ def test_every_packet_is_explained() -> None:
 
 
 def test_a_packet_that_ends_early_is_named() -> None:
-    profile = with_packets(make_profile(4, (8, 4, 16)), 40, 16)
+    profile = with_packets(make_profile(4, (8, 4, 16)), 16, 40)
     tensor = np.zeros(profile.tensor.shape, dtype=np.int8)
     frame = encode_frame(profile, 0, 0, tensor)
     _, error = inspect_frame(frame[:-1], None)
