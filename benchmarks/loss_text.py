@@ -46,13 +46,17 @@ def section(found: list[Measured]) -> str:
         curves = entry.curves
         shape = "x".join(str(size) for size in entry.shape)
         mean, most = curves.packet_bytes
+        other = (
+            f"; {curves.packets['channels']:.0f} packets of 4 rows of a channel"
+            if "channels" in curves.packets
+            else ""
+        )
         passes = f", {curves.repeats} passes each" if curves.repeats > 1 else ""
         parts.append(
             f"### {entry.network}: `{entry.cut}`, {shape}, N = {entry.levels}\n\n"
             f"{curves.inputs:,} test pictures{passes}. Without loss {100 * curves.accuracy:.2f} %. "
             f"Scheme `{entry.scheme}`: {curves.packets['slices']:.1f} packets a frame, {mean:.0f} "
-            f"bytes on average and {most} at most, header included; "
-            f"{curves.packets['channels']:.0f} packets of 4 rows of a channel.\n\n{_table(entry)}"
+            f"bytes on average and {most} at most, header included{other}.\n\n{_table(entry)}"
         )
     return "\n\n".join(parts)
 
@@ -105,6 +109,9 @@ def figure(found: list[Measured]) -> Any:
         curves = entry.curves
         lowest = min(p.accuracy for p in curves.points)
         for axis, (packets, burst) in zip(row, panels, strict=True):
+            if packets not in curves.packets:
+                axis.set_visible(False)
+                continue
             whole = 100 * curves.accuracy
             lines["no loss"] = axis.axhline(whole, color="black", linewidth=0.9)
             for method, (colour, mark, name) in _STYLES.items():

@@ -127,4 +127,8 @@ def test_the_kept_figures_are_the_section_s_and_the_plot_s() -> None:
         assert losses == {0.01, 0.05, 0.1, 0.3}
         assert helps(entry)
     names = json.loads((folder / "results" / "loss.json").read_text())["networks"]
-    assert [entry["network"] for entry in names] == ["resnet8_jpeg", "vww_96"]
+    assert [entry["network"] for entry in names] == [
+        f"{network}{restored}"
+        for network in ("resnet8_jpeg", "vww_96")
+        for restored in ("", " with a restorer")
+    ]
