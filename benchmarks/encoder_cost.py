@@ -21,7 +21,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +29,7 @@ import numpy.typing as npt
 
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # the same rounding on every processor
 
+from benchmarks.cost_rows import changes, write_rows
 from benchmarks.encoder_rivals import RIVALS, Figures, figures_of, measure_rival
 from isthmus.bundle import Bundle
 from isthmus.codec import encode_frame
@@ -56,7 +57,6 @@ LEVELS = (2, 4, 8)
 RIVAL_LEVELS = {"cortex-m4f": LEVELS}  # elsewhere N = 4 alone
 PICTURES = 8
 CALIBRATION = 1500
-TOLERANCE = 0.01
 
 
 @dataclass(frozen=True)
@@ -248,24 +248,6 @@ def sources(levels: npt.NDArray[np.uint8], count: int) -> dict[str, npt.NDArray[
     return {"a byte a level": np.ascontiguousarray(levels), f"{bits} bits a level": packed}
 
 
-def changes(kept: Sequence[Row], found: Sequence[Row]) -> list[str]:
-    """The figures of ``found`` that differ from ``kept`` by more than 1 %, one line each."""
-    by_key = {row.key: row for row in kept}
-    out = []
-    for row in found:
-        before = by_key.get(row.key)
-        name = " ".join(map(str, row.key))
-        if before is None:
-            out.append(f"{name}: not in the results")
-            continue
-        for field in fields(Row):
-            old, new = getattr(before, field.name), getattr(row, field.name)
-            if isinstance(new, str) or abs(new - old) <= TOLERANCE * abs(old):
-                continue
-            out.append(f"{name}: {field.name} was {old}, is {new}")
-    return out
-
-
 def load_results(path: Path) -> list[Row]:
     """The rows that a results file holds."""
     found = json.loads(path.read_text(encoding="ascii"))
@@ -277,12 +259,8 @@ def write_results(rows: Sequence[Row], out: Path) -> None:
     from benchmarks.encoder_cost_text import section
     from benchmarks.sections import write_section
 
-    lines = [json.dumps(list(asdict(row).values())) for row in rows]
-    columns = json.dumps([field.name for field in fields(Row)])
-    text = f'{{\n"columns": {columns},\n"rows": [\n' + ",\n".join(lines) + "\n]\n}\n"
     file = out / "results" / "encoder_cost.json"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(text, encoding="ascii")
+    write_rows(rows, Row, file)
     write_section(out / "RESULTS.md", "encoder_cost", section(load_results(file)))
 
 

@@ -19,7 +19,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ import numpy as np
 
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # the same rounding on every processor
 
+from benchmarks.cost_rows import changes, write_rows
 from isthmus.binarisation import binarisation
 from isthmus.bundle import Bundle
 from isthmus.codec.quantise import levels_of
@@ -44,7 +45,6 @@ CORES = (
 )  # fmt: skip
 PICTURES = 8
 CALIBRATION = 256
-TOLERANCE = 0.01
 
 
 @dataclass(frozen=True)
@@ -259,24 +259,6 @@ def measure_one(
     )
 
 
-def changes(kept: Sequence[Row], found: Sequence[Row]) -> list[str]:
-    """The figures of ``found`` that differ from ``kept`` by more than 1 %, one line each."""
-    by_key = {row.key: row for row in kept}
-    out = []
-    for row in found:
-        before = by_key.get(row.key)
-        name = " ".join(row.key)
-        if before is None:
-            out.append(f"{name}: not in the results")
-            continue
-        for field in fields(Row):
-            old, new = getattr(before, field.name), getattr(row, field.name)
-            if isinstance(new, str) or abs(new - old) <= TOLERANCE * abs(old):
-                continue
-            out.append(f"{name}: {field.name} was {old}, is {new}")
-    return out
-
-
 def load_results(path: Path) -> list[Row]:
     """The rows that a results file holds."""
     found = json.loads(path.read_text(encoding="ascii"))
@@ -288,12 +270,8 @@ def write_results(rows: Sequence[Row], out: Path) -> None:
     from benchmarks.firmware_cost_text import section
     from benchmarks.sections import write_section
 
-    lines = [json.dumps(list(asdict(row).values())) for row in rows]
-    columns = json.dumps([field.name for field in fields(Row)])
-    text = f'{{\n"columns": {columns},\n"rows": [\n' + ",\n".join(lines) + "\n]\n}\n"
     file = out / "results" / "firmware_cost.json"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(text, encoding="ascii")
+    write_rows(rows, Row, file)
     write_section(out / "RESULTS.md", "firmware_cost", section(load_results(file)))
 
 
