@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,9 +11,6 @@ import numpy.typing as npt
 
 from isthmus.errors import DataError
 from isthmus.interpreters import (
-    InferenceModel,
-    open_keras,
-    open_onnx,
     open_tflite,
     quantize,
 )
@@ -28,6 +23,7 @@ from isthmus_gen.evaluate.statistics import check_labels
 from isthmus_gen.ladder.measure import Features
 from isthmus_gen.ladder.search import Choice, search_ladder
 from isthmus_gen.models import ActivationInfo, Halves, LoadedModel
+from isthmus_gen.models.halves import open_back_half
 from isthmus_gen.options import GenerateOptions
 from isthmus_gen.progress import Progress, no_progress
 
@@ -58,7 +54,7 @@ def choose_ladder(
     """
     most = max(2, min(_MOST_INPUTS, _MOST_ELEMENTS // max(1, tensor.elements), len(data)))
     features = Features(tensor, _tensors(halves, tensor, data, preprocessing, most, progress))
-    back = _open_back(halves)
+    back = open_back_half(halves)
     labels, note = _labels(model, data, len(features))
 
     def make_profile(quantizers: Sequence[Quantizer], samples: Sequence[Floats]) -> Profile:
@@ -123,17 +119,6 @@ def _front(halves: Halves, tensor: TensorSpec) -> Callable[[Floats], npt.NDArray
         return np.concatenate([model.run(given[i : i + 1])[0] for i in range(len(given))])
 
     return run
-
-
-def _open_back(halves: Halves) -> InferenceModel:
-    if halves.back_suffix == ".tflite":
-        return open_tflite(halves.back)
-    if halves.back_suffix == ".onnx":
-        return open_onnx(halves.back)
-    with tempfile.TemporaryDirectory(prefix="isthmus-") as folder:
-        file = Path(folder) / f"back{halves.back_suffix}"
-        file.write_bytes(halves.back)
-        return open_keras(file)
 
 
 def _labels(

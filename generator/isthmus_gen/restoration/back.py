@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from isthmus.interpreters import InferenceModel, open_keras, open_onnx, open_tflite
 from isthmus_gen.models import Cut, Halves, LoadedModel
+from isthmus_gen.models.halves import open_back_half
 
 __all__ = ["BackRunner", "Divergence", "open_back"]
 
@@ -40,7 +38,7 @@ def open_back(model: LoadedModel, cut: Cut, halves: Halves, *, own: bool) -> Bac
     graph = None if own else model.back_graph(cut)
     if graph is not None:
         return BackRunner(lambda features: _run_graph(graph, features), graph)
-    runner = _interpreter(halves)
+    runner = open_back_half(halves)
     kind = f"--back {halves.back_suffix}" if own else model.kind
     return BackRunner(
         lambda features: np.asarray(runner.run_float(features)[0], dtype=np.float32),
@@ -55,17 +53,6 @@ def _run_graph(graph: Any, features: Floats) -> Floats:
         for i in range(0, len(features), _BATCH)
     ]
     return np.concatenate(parts)
-
-
-def _interpreter(halves: Halves) -> InferenceModel:
-    if halves.back_suffix == ".tflite":
-        return open_tflite(halves.back)
-    if halves.back_suffix == ".onnx":
-        return open_onnx(halves.back)
-    with tempfile.TemporaryDirectory(prefix="isthmus-") as folder:
-        file = Path(folder) / f"back{halves.back_suffix}"
-        file.write_bytes(halves.back)
-        return open_keras(file)
 
 
 @dataclass(frozen=True)
