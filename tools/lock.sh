@@ -18,4 +18,4 @@ resolve() {
 }
 resolve requirements/dev.lock --extra dev --constraint requirements/constraints.in
 # The demo's packages are some of the tests' packages, at the same versions.
-resolve requirements/demo.lock --extra generate --constraint requirements/dev.lock
+resolve requirements/demo.lock --extra generate --extra serve --constraint requirements/dev.lock

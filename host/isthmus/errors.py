@@ -13,7 +13,8 @@ is written from it and a test holds the two together. Numbers are never reused.
      |- DataError           50..59   data files: missing, shape, dtype, empty, not finite
      |- BundleError         60..69   a bundle or one of its files
      |- TargetError         70..79   boards, budgets, tools, builds, emulation
-     `- UsageError          80..89   options, outputs, missing extras
+     |- UsageError          80..89   options, outputs, missing extras
+     `- ServerError         90..109  what the server refuses, with the HTTP status it answers
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from dataclasses import dataclass
 __all__ = [
     "ERROR_TABLE",
     "ArgumentError",
+    "BackHalfError",
+    "BodyTooLargeError",
     "BudgetError",
     "BufferTooSmallError",
     "BuildError",
@@ -30,7 +33,9 @@ __all__ = [
     "BundleError",
     "BundleFormatError",
     "BundleMissingError",
+    "BusyError",
     "ChecksumError",
+    "ConfigError",
     "CutIllegalError",
     "CutUnknownError",
     "DataDtypeError",
@@ -39,6 +44,8 @@ __all__ = [
     "DataFileError",
     "DataNotFiniteError",
     "DataShapeError",
+    "DigestUnknownError",
+    "DrainingError",
     "EmulationError",
     "ErrorRow",
     "FlagsError",
@@ -46,6 +53,7 @@ __all__ = [
     "IsthmusError",
     "LengthError",
     "LevelError",
+    "LinkError",
     "MismatchError",
     "MissingExtraError",
     "MissingSliceError",
@@ -53,12 +61,19 @@ __all__ = [
     "ModelFileError",
     "ModelLoadError",
     "ModelOperatorError",
+    "ModelUnknownError",
     "OptionError",
     "OutputError",
     "PayloadError",
     "ProfileMismatchError",
+    "QuarantineError",
+    "RateLimitError",
+    "ReplayError",
+    "RequestError",
     "RungError",
+    "SealError",
     "SequenceError",
+    "ServerError",
     "SliceError",
     "StateError",
     "TargetDefinitionError",
@@ -67,6 +82,7 @@ __all__ = [
     "ToolMissingError",
     "TrailingError",
     "TruncatedError",
+    "UnauthorizedError",
     "UsageError",
     "VersionError",
     "frame_error",
@@ -304,6 +320,69 @@ class MissingExtraError(UsageError):
     exit_code = 4
 
 
+class ServerError(IsthmusError):
+    """What the decoding server refuses; ``status`` is the HTTP status of the refusal."""
+
+    status: int = 400
+
+
+class RequestError(ServerError):
+    code, name = 90, "request"
+
+
+class ModelUnknownError(ServerError):
+    code, name, status = 91, "model_unknown", 404
+
+
+class DigestUnknownError(ServerError):
+    code, name, status = 92, "digest_unknown", 404
+
+
+class BodyTooLargeError(ServerError):
+    code, name, status = 93, "body_too_large", 413
+
+
+class BusyError(ServerError):
+    code, name, status = 94, "busy", 429
+
+
+class RateLimitError(ServerError):
+    code, name, status = 95, "rate_limit", 429
+
+
+class QuarantineError(ServerError):
+    code, name, status = 96, "quarantine", 429
+
+
+class DrainingError(ServerError):
+    code, name, status = 97, "draining", 503
+
+
+class UnauthorizedError(ServerError):
+    code, name, status = 98, "unauthorized", 401
+
+
+class SealError(ServerError):
+    code, name, status = 99, "seal", 403
+
+
+class ReplayError(ServerError):
+    code, name, status = 100, "replay", 409
+
+
+class LinkError(ServerError):
+    code, name = 101, "link"
+
+
+class ConfigError(ServerError):
+    code, name = 102, "config"
+    exit_code = 2
+
+
+class BackHalfError(ServerError):
+    code, name, status = 103, "back_half", 500
+
+
 @dataclass(frozen=True)
 class ErrorRow:
     """One line of the table: number, name, class and the sentence that C and the docs print."""
@@ -358,6 +437,20 @@ ERROR_TABLE: tuple[ErrorRow, ...] = (
     _row(OptionError, "an option has a value that is not allowed"),
     _row(OutputError, "the output cannot be written"),
     _row(MissingExtraError, "an optional package is not installed"),
+    _row(RequestError, "the request is not well formed"),
+    _row(ModelUnknownError, "the server holds no bundle of that name or version"),
+    _row(DigestUnknownError, "no bundle of the server made this frame"),
+    _row(BodyTooLargeError, "the request is longer than the server takes"),
+    _row(BusyError, "the server's queue is full"),
+    _row(RateLimitError, "the device sends more than it may"),
+    _row(QuarantineError, "the device is shut out for a while"),
+    _row(DrainingError, "the server is shutting down"),
+    _row(UnauthorizedError, "the request carries no valid token"),
+    _row(SealError, "the seal is missing or does not match the device's key"),
+    _row(ReplayError, "the counter was used before or is too old"),
+    _row(LinkError, "what arrived on the link is not well formed"),
+    _row(ConfigError, "the server's configuration is not valid"),
+    _row(BackHalfError, "the back half failed"),
 )
 
 _BY_CODE: dict[int, type[IsthmusError]] = {row.code: row.cls for row in ERROR_TABLE}

@@ -1,0 +1,1 @@
+"""The decoding server: coded frames in over several links, answers out."""
