@@ -81,7 +81,9 @@ def test_wheel_names_licence_command_and_extras(wheel: Path) -> None:
     ]
     assert sorted(core) == ["cffi", "numpy"]
     extras = [line for line in metadata.splitlines() if line.startswith("Provides-Extra: ")]
-    expected = {"backhalf", "cli", "dev", "generate", "native", "onnx", "rivals"}
+    expected = {
+        "backhalf", "cli", "dev", "generate", "native", "onnx", "otel", "ray", "rivals", "serve",
+    }  # fmt: skip
     assert {line.split()[1] for line in extras} == expected
 
 

@@ -64,9 +64,9 @@ class MqttConfig(_Section):
 
     host: str
     port: Port = 1883
-    root: str = Field(default="isthmus", pattern=r"^[^+#\0]{1,128}$")
+    root: str = Field(default="isthmus", pattern=r"^[^+#\x00]{1,128}$")
     client_id: str = Field(default="isthmus-server", min_length=1)
-    group: str = Field(default="", pattern=r"^[^+#/\0]{0,64}$")
+    group: str = Field(default="", pattern=r"^[^+#/\x00]{0,64}$")
     username: str = ""
     password_file: Path | None = None
     tls: bool = False
