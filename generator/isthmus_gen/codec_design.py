@@ -191,11 +191,24 @@ def _design(
             "context_sets": 1 if start.contexts is None else start.contexts.sets,
             "contexts": len(start.initial),
             "coded_bits": start.bits,
+            "end_shares": _end_shares(levels, quantizer.levels),
             "clip_details": dict(quantizer.clip.details),
             "quantizer_details": dict(quantizer.details),
             "notes": _notes(quantizer),
         },
     )
+
+
+def _end_shares(levels: Sequence[npt.NDArray[np.uint8]], count: int) -> list[float] | None:
+    """The shares of the calibration samples' elements in the first and the last cell.
+
+    A server compares them with those of the frames it gets: inputs that drift fill the ends.
+    """
+    total = sum(one.size for one in levels)
+    if total == 0:
+        return None
+    found = sum(np.bincount(one, minlength=count) for one in levels)
+    return [float(found[0] / total), float(found[count - 1] / total)]
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,14 +20,16 @@ from isthmus.interpreters import (
     open_tflite,
     quantize,
 )
+from isthmus.labels import read_label_file
 from isthmus.profile import TensorSpec
 from isthmus_gen.calibrate import TensorStatistics
 from isthmus_gen.front import FrontPlan, plan_front
 from isthmus_gen.models import Cut, Halves
 from isthmus_gen.models.base import FLOAT_REMEDY
+from isthmus_gen.models.halves import open_back_half
 from isthmus_gen.options import GenerateOptions
 
-__all__ = ["as_elements", "choose_front", "tensor_spec", "with_own_back"]
+__all__ = ["as_elements", "choose_front", "class_names", "tensor_spec", "with_own_back"]
 
 _INT16_MAX = 32767
 
@@ -132,6 +135,29 @@ def with_own_back(halves: Halves, options: GenerateOptions, cut: Cut) -> Halves:
             allowed=f"one input of shape {list(cut.shape)}, channels last",
         )
     return replace(halves, back=options.back.read_bytes(), back_suffix=options.back.suffix)
+
+
+def class_names(halves: Halves, options: GenerateOptions) -> tuple[str, ...]:
+    """The names of ``--class-names``, one for each value of the back half's first output.
+
+    () where there are none; OptionError where they are not well formed or not so many.
+    """
+    if options.class_names is None:
+        return ()
+    try:
+        labels = read_label_file(options.class_names)
+    except OptionError as error:
+        path = error.path.replace("labels", "--class-names", 1)
+        raise OptionError(path, error.what, allowed=error.allowed, remedy=error.remedy) from None
+    output = open_back_half(halves).outputs[0]
+    values = math.prod(output.shape[1:])
+    if values > 0 and len(labels) != values:
+        raise OptionError(
+            f"--class-names {options.class_names}",
+            f"holds {len(labels)} names",
+            allowed=f"{values}, one for each value of the output {output.name!r}",
+        )
+    return labels
 
 
 def _open_back(path: Path) -> InferenceModel:

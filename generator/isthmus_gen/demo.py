@@ -14,6 +14,7 @@ from isthmus_gen.digits import (
     DIGITS_DEFAULT_CUT,
     DIGITS_PREPROCESSING,
     digits_model_path,
+    write_digits_names,
     write_digits_npz,
 )
 from isthmus_gen.evaluate import evaluate_bundle, write_report
@@ -45,6 +46,7 @@ def run_demo(
     """
     try:
         data = write_digits_npz(out / "data")
+        names = write_digits_names(out / "data")
     except OSError as error:
         raise OutputError(
             str(out), f"cannot be written ({error.strerror})", remedy="choose another --out"
@@ -59,6 +61,7 @@ def run_demo(
                 "target": "cortex-m4f",
                 "levels": (4, 2, 8),
                 "preprocess": DIGITS_PREPROCESSING,
+                "class_names": names,
             }
         ),
         progress,

@@ -23,6 +23,7 @@ __all__ = [
     "DigitsPart",
     "digits_model_path",
     "load_digits_split",
+    "write_digits_names",
     "write_digits_npz",
 ]
 
@@ -78,6 +79,14 @@ def write_digits_npz(directory: Path) -> dict[str, Path]:
         paths[name] = directory / f"digits_{name}.npz"
         np.savez_compressed(paths[name], x=part.x, y=part.y)
     return paths
+
+
+def write_digits_names(directory: Path) -> Path:
+    """Write ``digits_names.txt``, the names of the ten classes, and return its path."""
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / "digits_names.txt"
+    path.write_text("".join(f"{digit}\n" for digit in range(10)), encoding="utf-8")
+    return path
 
 
 def digits_model_path() -> Path:

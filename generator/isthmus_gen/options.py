@@ -52,6 +52,7 @@ class GenerateOptions(BaseModel):
                                out; it changes no byte that is sent
     restorer_epochs            passes of the network's training over the calibration set
     restorer_loss              slices missing in its training, 0..0.9; 0 for a network without
+    class_names                a text file with the name of each output, one a line; None for none
     limit                      calibration inputs to use; 0 for all
     vectors                    inputs kept as bring-up vectors
     """
@@ -84,6 +85,7 @@ class GenerateOptions(BaseModel):
     restorer: Literal["none", "auto", "centroids", "conv"] = "none"
     restorer_epochs: int = Field(default=6, ge=1, le=1000)
     restorer_loss: float = Field(default=0.0, ge=0, le=0.9, allow_inf_nan=False)
+    class_names: Path | None = None
     limit: int = Field(default=0, ge=0)
     vectors: int = Field(default=2, ge=1, le=64)
 

@@ -16,6 +16,7 @@ from isthmus.bundle import MANIFEST, PROFILE, Bundle, file_digest, make_manifest
 from isthmus.codec.reference import frame_bytes_max
 from isthmus.errors import BudgetError
 from isthmus.interpreters import TensorInfo, quantize
+from isthmus.labels import LABELS, make_labels
 from isthmus.profile import Profile
 from isthmus_gen.budget import measure_tree
 from isthmus_gen.calibrate import TensorStatistics
@@ -23,6 +24,7 @@ from isthmus_gen.codec_design import RungDesign, design_rungs, profile_of
 from isthmus_gen.cutting import (
     as_elements,
     choose_front,
+    class_names,
     tensor_spec,
     with_own_back,
 )
@@ -90,6 +92,7 @@ def generate(options: GenerateOptions, progress: Progress = no_progress) -> Gene
     halves = model.split(cut, representative, int8=options.element in ("auto", "int8"))
     progress("cutting the network", 1, 1)
     halves = with_own_back(halves, options, cut)
+    labels = class_names(halves, options)
     plan = choose_front(
         halves, options, lambda: nearest_working_cut(model, cut, representative, options.rounding)
     )
@@ -121,6 +124,8 @@ def generate(options: GenerateOptions, progress: Progress = no_progress) -> Gene
         restorer = _restorer(options, model, cut, halves, profile, data, preprocessing, progress)
         files.update(restorer.files)
         report["restorer"] = restorer.report
+    if labels:
+        files[LABELS] = make_labels(labels)
     files[TARGET_FILE] = target_source(options.target).read_bytes()
     files["report.json"] = (json.dumps(report, indent=1, sort_keys=True) + "\n").encode("ascii")
     files[MANIFEST] = make_manifest(profile, files)

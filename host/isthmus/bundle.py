@@ -7,6 +7,7 @@ back.*          the back half
 firmware/       the C tree
 vectors/        inputs, tensors, levels, frames and final states for bring-up
 restorer.*      what makes features better on the host, where asked for; no part of the digest
+labels.txt      the names of the classes, where given; no part of the digest (isthmus.labels)
 model/          the whole network, for evaluation
 target.toml     the target it was made for
 report.json     how it was made
@@ -107,14 +108,19 @@ class Bundle:
                     remedy="generate the bundle again, or copy the tree before editing it",
                 )
 
-    def read(self, name: str) -> bytes:
-        """The bytes of one of the bundle's files, compared as :meth:`check` compares it."""
+    def read(self, name: str, *, limit: int | None = None) -> bytes:
+        """The bytes of one of the bundle's files, compared as :meth:`check` compares it.
+
+        BundleFormatError where it has more than ``limit`` bytes.
+        """
         file = self.path / name
         try:
             with open_inside(self.path, name) as stream:
-                data = stream.read()
+                data = stream.read(-1 if limit is None else limit + 1)
         except OSError as error:
             raise BundleFormatError(str(file), f"cannot be read ({error.strerror})") from error
+        if limit is not None and len(data) > limit:
+            raise BundleFormatError(str(file), "is too long", allowed=f"<= {limit} bytes")
         found = file_digest(data)
         if self.files.get(name) != found or self.halves.get(name, found) != found:
             raise BundleEditedError(

@@ -32,6 +32,7 @@ HOST_LAYERS = {
     "profile": 2,
     "codec": 3,
     "bundle": 3,
+    "labels": 4,
     "native": 4,
     "conceal": 4,
     "conceal_slices": 5,

@@ -214,6 +214,10 @@ def generate(
     restorer_loss: Annotated[
         float, typer.Option(help="Train the network with this share of slices missing; 0..0.9.")
     ] = 0.0,
+    class_names: Annotated[
+        Path | None,
+        typer.Option(help="Names of the classes, one a line, for a server's answers."),
+    ] = None,
     limit: Annotated[int, typer.Option(help="Calibration inputs to use; 0: all.")] = 0,
     vectors: Annotated[int, typer.Option(help="Inputs kept as bring-up vectors.")] = 2,
     json: JsonOption = False,
@@ -256,6 +260,7 @@ def generate(
             "restorer": restorer,
             "restorer_epochs": restorer_epochs,
             "restorer_loss": restorer_loss,
+            "class_names": class_names,
             "limit": limit,
             "vectors": vectors,
         }
