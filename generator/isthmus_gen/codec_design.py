@@ -207,8 +207,8 @@ def _end_shares(levels: Sequence[npt.NDArray[np.uint8]], count: int) -> list[flo
     total = sum(one.size for one in levels)
     if total == 0:
         return None
-    found = sum(np.bincount(one, minlength=count) for one in levels)
-    return [float(found[0] / total), float(found[count - 1] / total)]
+    ends = [sum(int(np.count_nonzero(one == end)) for one in levels) for end in (0, count - 1)]
+    return [found / total for found in ends]
 
 
 @dataclass(frozen=True)
