@@ -40,6 +40,7 @@ HOST_LAYERS = {
     "restore": 4,
     "decoder": 5,
     "backhalf": 5,
+    "seal": 4,
     "server": 6,
     "cli": 7,
 }
