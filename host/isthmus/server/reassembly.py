@@ -149,7 +149,7 @@ class Group:
 class Reassembler:
     """Gathers the packets of frames; see the module. Not for several threads at once.
 
-    ``max_frames`` and ``max_bytes`` bound what waits at once, ``device_frames`` and ``device_bytes``
+    ``max_frames`` and ``max_bytes`` bound what waits; ``device_frames`` and ``device_bytes``
     (default: an eighth) what of it one device may have. ``linger_s`` is how long an answered frame
     is remembered (default: four deadlines) and ``max_answered`` how many are.
     """
