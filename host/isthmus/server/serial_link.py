@@ -83,7 +83,7 @@ class SerialLink:
         try:
             while True:
                 try:
-                    device = await asyncio.to_thread(self._open)
+                    device = self._open()  # never waits: the descriptor is opened non-blocking
                 except (serial.SerialException, OSError) as error:
                     _log.info("serial_absent", port=self.port, error=str(error), retry_s=pause)
                     await asyncio.sleep(pause)
