@@ -1,0 +1,281 @@
+"""The Open Inference Protocol over HTTP, and plain posts of frames: ``oip_routes``.
+
+Handlers are ASGI callables without request or response objects: a frame's way through here is
+short beside its decoding. What is in a body is read elsewhere (oip, bodies); here it is received,
+and what came of it is sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import parse_qsl
+
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from isthmus.errors import IsthmusError, RequestError
+from isthmus.server.bodies import check_length, inflate, too_large
+from isthmus.server.compact import pack_answer, pack_refusal
+from isthmus.server.infer import http_status, infer
+from isthmus.server.jsonform import answer_json, dump, peek_sequence, refusal_json
+from isthmus.server.oip import InferRequest, device_name, parse_infer
+from isthmus.server.oip_answer import (
+    OipService,
+    find_generations,
+    infer_body,
+    model_metadata,
+    server_metadata,
+)
+from isthmus.server.types import Origin
+
+__all__ = ["oip_routes", "send_body"]
+
+JSON = b"application/json"
+BINARY = b"application/octet-stream"
+#: Bodies above this are decompressed and parsed in a thread, so that others need not wait.
+_LARGE = 1 << 16
+_MODEL = "/v2/models/{name}"
+_VERSION = _MODEL + "/versions/{version}"
+
+
+def oip_routes(service: OipService) -> list[Route]:
+    """The routes of the protocol and of frames, for ``service``."""
+
+    def get(path: str, answer: Callable[[dict[str, str]], tuple[int, dict[str, Any]]]) -> Route:
+        return Route(path, _Get(answer), methods=["GET"])
+
+    def live(_: dict[str, str]) -> tuple[int, dict[str, Any]]:
+        return 200, {"live": True}
+
+    def ready(_: dict[str, str]) -> tuple[int, dict[str, Any]]:
+        return (200 if service.ready else 503), {"ready": service.ready}
+
+    def models(_: dict[str, str]) -> tuple[int, dict[str, Any]]:
+        return 200, {"models": sorted({one.name for one in service.fleet.models()})}
+
+    def model(path: dict[str, str]) -> tuple[int, dict[str, Any]]:
+        found = find_generations(service.fleet, path["name"], path.get("version", ""))
+        return 200, model_metadata(found, service.config.top)
+
+    def model_ready(path: dict[str, str]) -> tuple[int, dict[str, Any]]:
+        found = find_generations(service.fleet, path["name"], path.get("version", ""))
+        return (200 if service.ready else 503), {"name": found[0].name, "ready": service.ready}
+
+    infer_app, frames_app = _Infer(service), _Frames(service)
+    routes = [
+        Route(f"{_MODEL}/infer", infer_app, methods=["POST"]),
+        Route(f"{_MODEL}/frames", frames_app, methods=["POST"]),
+        Route("/v2/frames", frames_app, methods=["POST"]),
+        Route(f"{_VERSION}/infer", infer_app, methods=["POST"]),
+        Route(f"{_VERSION}/frames", frames_app, methods=["POST"]),
+        get("/v2/health/live", live),
+        get("/v2/health/ready", ready),
+        get("/v2/models", models),
+        get("/v2", lambda _: (200, server_metadata())),
+    ]
+    for path in (_MODEL, _VERSION):
+        routes += [get(path, model), get(f"{path}/ready", model_ready)]
+    return routes
+
+
+async def send_body(
+    send: Send, status: int, body: bytes, kind: bytes = JSON, *more: tuple[bytes, bytes]
+) -> None:
+    """One whole answer."""
+    headers = [(b"content-type", kind), (b"content-length", b"%d" % len(body)), *more]
+    if status == 413:  # what was not read must not be taken for another request
+        headers.append((b"connection", b"close"))
+    elif status in (429, 503):
+        headers.append((b"retry-after", b"1"))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _error_body(error: IsthmusError) -> bytes:
+    """The protocol's error: clients expect a text at ``error``."""
+    return dump({"error": str(error), "code": error.code, "name": error.name, "path": error.path})
+
+
+class _Get:
+    """What is asked without a body; ``answer`` gets the path's parameters."""
+
+    def __init__(self, answer: Callable[[dict[str, str]], tuple[int, dict[str, Any]]]) -> None:
+        self._answer = answer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            status, content = self._answer(scope["path_params"])
+        except IsthmusError as error:
+            await send_body(send, http_status(error), _error_body(error))
+            return
+        await send_body(send, status, dump(content))
+
+
+class _Head:
+    """The headers that matter here."""
+
+    __slots__ = ("accept", "device", "encoding", "json_bytes", "length")
+
+    def __init__(self, scope: Scope) -> None:
+        self.accept = b""
+        self.device = b""
+        self.encoding = b""
+        self.json_bytes = b""
+        self.length = b""
+        for name, value in scope["headers"]:
+            if name == b"content-length":
+                self.length = value
+            elif name == b"accept":
+                self.accept = value
+            elif name == b"x-isthmus-device":
+                self.device = value
+            elif name == b"content-encoding":
+                self.encoding = value.lower()
+            elif name == b"inference-header-content-length":
+                self.json_bytes = value
+
+
+class _DisconnectedError(Exception):
+    """The client went away: nobody is left to be answered."""
+
+
+class _Posts:
+    """What takes a body."""
+
+    def __init__(self, service: OipService) -> None:
+        self._service = service
+        self._limit = service.config.limits.body_bytes
+        self._seconds = service.config.limits.request_s
+        self._most = service.config.limits.queue
+
+    async def _body(self, head: _Head, receive: Receive) -> bytes:
+        """The body, plain; never holds more than the limit and one piece."""
+        if head.length:
+            check_length(head.length, self._limit)
+        message = await receive()
+        body: bytes = message.get("body", b"")
+        if message["type"] == "http.disconnect":
+            raise _DisconnectedError
+        if message.get("more_body"):
+            try:
+                async with asyncio.timeout(self._seconds):
+                    body = await self._rest(body, receive)
+            except TimeoutError:
+                raise RequestError("body", f"did not arrive in {self._seconds:g} s") from None
+        elif len(body) > self._limit:
+            raise too_large(f"has {len(body)} bytes", self._limit)
+        if not head.encoding or head.encoding == b"identity":
+            return body
+        encoding = head.encoding.decode("latin-1")
+        if len(body) > _LARGE:
+            return await asyncio.to_thread(inflate, body, encoding, self._limit)
+        return inflate(body, encoding, self._limit)
+
+    async def _rest(self, first: bytes, receive: Receive) -> bytes:
+        pieces = [first]
+        size = len(first)
+        more = True
+        while more:
+            if size > self._limit:
+                raise too_large(f"has at least {size} bytes", self._limit)
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise _DisconnectedError
+            pieces.append(message.get("body", b""))
+            size += len(pieces[-1])
+            more = message.get("more_body", False)
+        if size > self._limit:
+            raise too_large(f"has {size} bytes", self._limit)
+        return b"".join(pieces)
+
+
+def _peer(scope: Scope) -> str:
+    client = scope.get("client")
+    return client[0] if client else ""
+
+
+def _device(scope: Scope, head: _Head) -> str:
+    """The sender as the header X-Isthmus-Device says, else the query's ``device``."""
+    if head.device:
+        return device_name(head.device.decode("latin-1"), "X-Isthmus-Device")
+    query: bytes = scope["query_string"]
+    if not query:
+        return ""
+    try:
+        pairs = parse_qsl(query.decode("latin-1"), max_num_fields=16)
+    except ValueError:
+        raise RequestError("query", "has too many fields", allowed="<= 16") from None
+    for name, value in pairs:
+        if name == "device":
+            return device_name(value, "query.device")
+    return ""
+
+
+class _Frames(_Posts):
+    """POST of one frame as it is: for a board that can do no more than post bytes."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        head = _Head(scope)
+        compact = BINARY in head.accept
+        sequence: int | None = None
+        try:
+            path = scope["path_params"]
+            device = _device(scope, head)
+            frame = await self._body(head, receive)
+            sequence = peek_sequence(frame)
+            answer = await self._service.answer(
+                frame,
+                Origin("http", device, _peer(scope)),
+                model=path.get("name", ""),
+                version=path.get("version", ""),
+            )
+        except _DisconnectedError:
+            return
+        except IsthmusError as error:
+            status = http_status(error)
+            if compact:
+                await send_body(send, status, pack_refusal(error, sequence or 0), BINARY)
+            else:
+                await send_body(send, status, refusal_json(error, sequence))
+            return
+        if compact:
+            await send_body(send, 200, pack_answer(answer), BINARY)
+        else:
+            await send_body(send, 200, answer_json(answer))
+
+
+class _Infer(_Posts):
+    """POST of a request of the protocol."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        head = _Head(scope)
+        try:
+            path = scope["path_params"]
+            request = await self._request(head, await self._body(head, receive))
+            origin = Origin("http", request.device or _device(scope, head), _peer(scope))
+            answers = await infer(
+                self._service, request.frames, origin, path["name"], path.get("version", "")
+            )
+            body, json_bytes = infer_body(answers, request)
+        except _DisconnectedError:
+            return
+        except IsthmusError as error:
+            await send_body(send, http_status(error), _error_body(error))
+            return
+        if json_bytes is None:
+            await send_body(send, 200, body)
+        else:
+            length = (b"inference-header-content-length", b"%d" % json_bytes)
+            await send_body(send, 200, body, BINARY, length)
+
+    async def _request(self, head: _Head, body: bytes) -> InferRequest:
+        json_bytes: int | None = None
+        if head.json_bytes:
+            if len(head.json_bytes) > 20 or not head.json_bytes.isdigit():
+                raise RequestError("Inference-Header-Content-Length", "is no number")
+            json_bytes = int(head.json_bytes)
+        if len(body) > _LARGE:
+            return await asyncio.to_thread(parse_infer, body, json_bytes, self._most)
+        return parse_infer(body, json_bytes, self._most)
