@@ -16,7 +16,7 @@ from importlib.metadata import entry_points
 import typer
 
 from isthmus import __version__
-from isthmus.cli import frames, keys
+from isthmus.cli import frames, keys, serve
 from isthmus.errors import IsthmusError, OptionError
 from isthmus.optional import quiet_engines
 
@@ -53,6 +53,7 @@ def make_app() -> typer.Typer:
             raise typer.Exit(2)
 
     frames.register(app)
+    serve.register(app)
     keys.register(app)
     for point in sorted(entry_points(group="isthmus.commands"), key=lambda entry: entry.name):
         point.load()(app)

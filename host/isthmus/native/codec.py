@@ -146,7 +146,48 @@ class NativeCodec:
         if chunk:
             yield chunk
 
+    def decode_arrays(
+        self, frames: Sequence[Octets]
+    ) -> tuple[npt.NDArray[np.uint8], list[tuple[int, int] | FrameError]]:
+        """Levels uint8 [n, *shape] in one array, and each frame's rung and sequence or its error.
+
+        As :meth:`decode_batch`, for callers that go on with the whole batch: no array for each
+        frame. Rows of frames with an error mean nothing.
+        """
+        views = [frame_view(frame) for frame in frames]
+        shape = self.profile.tensor.shape
+        parts: list[npt.NDArray[np.uint8]] = []
+        out: list[tuple[int, int] | FrameError] = []
+        for chunk in self._chunks(views):
+            levels, statuses, infos = self._decode_chunk_arrays(chunk)
+            parts.append(levels)
+            out += [
+                (info.rung, info.sequence)
+                if status == 0
+                else self._explain(status, frame, int(info.slice))
+                for frame, status, info in zip(chunk, statuses, infos, strict=True)
+            ]
+        if len(parts) == 1:
+            return parts[0].reshape(-1, *shape), out
+        joined = np.concatenate(parts) if parts else np.empty((0, *shape), np.uint8)
+        return joined.reshape(-1, *shape), out
+
     def _decode_chunk(self, frames: list[memoryview]) -> list[DecodedFrame | FrameError]:
+        levels, statuses, infos = self._decode_chunk_arrays(frames)
+        shape = self.profile.tensor.shape
+        out: list[DecodedFrame | FrameError] = []
+        for index, (frame, status, info) in enumerate(zip(frames, statuses, infos, strict=True)):
+            if status != 0:
+                out.append(self._explain(status, frame, int(info.slice)))
+            else:
+                own = levels[index].reshape(shape).copy()
+                out.append(DecodedFrame(own, int(info.rung), int(info.sequence)))
+        return out
+
+    def _decode_chunk_arrays(
+        self, frames: list[memoryview]
+    ) -> tuple[npt.NDArray[np.uint8], list[int], Any]:
+        """Levels [n, elements], statuses and slice infos: one C call."""
         ffi = self._ffi
         count = len(frames)
         elements = self.profile.tensor.elements
@@ -164,17 +205,7 @@ class NativeCodec:
             ffi.cast("uint8_t *", ffi.from_buffer(levels)), elements, infos,
             ffi.cast("int32_t *", ffi.from_buffer(statuses)),
         )  # fmt: skip
-        shape = self.profile.tensor.shape
-        out: list[DecodedFrame | FrameError] = []
-        for index, (frame, status, info) in enumerate(
-            zip(frames, statuses.tolist(), infos, strict=True)
-        ):
-            if status != 0:
-                out.append(self._explain(status, frame, int(info.slice)))
-            else:
-                own = levels[index].reshape(shape).copy()
-                out.append(DecodedFrame(own, int(info.rung), int(info.sequence)))
-        return out
+        return levels, statuses.tolist(), infos
 
     def _explain(self, status: int, frame: memoryview, index: int) -> FrameError:
         """The error with its path; ``index`` is the slice that C stopped at.

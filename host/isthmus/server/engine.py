@@ -1,0 +1,295 @@
+"""Dynamic batching: frames in, decoded in C, computed in batches, answers out.
+
+Threads of one pool decode and compute; the event loop only hands them work. A thread that becomes
+free takes all frames that wait, up to a batch, decodes them, and goes on to compute at once if the
+batch is full, if no delay is wanted, or if its oldest frame has waited its delay; otherwise what is
+decoded waits for more. So under load batches fill by themselves, and an idle server answers a
+single frame without waiting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from time import perf_counter
+
+import numpy as np
+import numpy.typing as npt
+
+from isthmus.codec.frame import Octets
+from isthmus.errors import BackHalfError, IsthmusError
+from isthmus.server.config import BatchConfig
+from isthmus.server.fleet import Generation
+from isthmus.server.types import Answer, Origin, Timings
+
+__all__ = ["Engine", "Job", "Observer"]
+
+#: Seconds between two threads' turns at the interpreter's lock. The default of 5 ms is what a
+#: worker waits for it after each call into C while the event loop is busy.
+_SWITCH_INTERVAL = 0.0005
+
+Item = tuple[Origin, Answer, npt.NDArray[np.uint8], "npt.NDArray[np.bool_] | None"]
+Observer = Callable[[Generation, list[Item]], None]
+
+
+@dataclass(slots=True)
+class Job:
+    """A frame that waits: whole (bytes), or the packets of it that arrived (a list)."""
+
+    data: Octets | list[bytes]
+    origin: Origin
+    frame_bytes: int
+    slices_lost: int = 0
+    future: asyncio.Future[Answer] = field(default_factory=lambda: _loop().create_future())
+    arrived: float = field(default_factory=perf_counter)
+
+
+@dataclass(slots=True)
+class _Ready:
+    """A decoded frame that waits for its batch."""
+
+    job: Job
+    rung: int
+    sequence: int
+    levels: npt.NDArray[np.uint8]
+    features: npt.NDArray[np.float32]
+    received: npt.NDArray[np.bool_] | None
+    lost: int
+    queued: float
+    decoded: float
+
+
+@dataclass(slots=True)
+class _Done:
+    """What a thread brings back."""
+
+    answers: list[tuple[Job, Answer, npt.NDArray[np.uint8], npt.NDArray[np.bool_] | None]]
+    refusals: list[tuple[Job, IsthmusError]]
+    ready: list[_Ready]
+
+
+def _loop() -> asyncio.AbstractEventLoop:
+    return asyncio.get_running_loop()
+
+
+class _Lane:
+    """One generation's frames: those that wait to be decoded, and those that wait for a batch."""
+
+    def __init__(self, generation: Generation) -> None:
+        self.generation = generation
+        self.jobs: deque[Job] = deque()
+        self.ready: list[_Ready] = []
+
+    def oldest(self) -> float:
+        """When the frame that waited longest arrived."""
+        first = self.jobs[0].arrived if self.jobs else float("inf")
+        return min(first, self.ready[0].job.arrived) if self.ready else first
+
+
+class Engine:
+    """Runs the generations of a server in ``workers`` threads, on the event loop that made it."""
+
+    def __init__(
+        self,
+        generations: Sequence[Generation],
+        config: BatchConfig,
+        observer: Observer,
+        workers: int,
+    ) -> None:
+        self._config = config
+        self._delay = config.delay_ms / 1000.0
+        self._observer = observer
+        self._loop = asyncio.get_running_loop()
+        self._lanes = {generation: _Lane(generation) for generation in generations}
+        self._workers = workers
+        self._idle = workers
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="isthmus-worker")
+        self._timer: asyncio.TimerHandle | None = None
+        self._pumping = False
+        self.waiting = 0
+        sys.setswitchinterval(min(sys.getswitchinterval(), _SWITCH_INTERVAL))
+
+    async def warm(self) -> None:
+        """Opens every thread's interpreters, so that the first frames wait for nothing."""
+        # They meet first, so that each of the pool's threads takes exactly one call.
+        barrier = threading.Barrier(self._workers)
+
+        def warm() -> None:
+            barrier.wait()
+            for generation in self._lanes:
+                generation.warm()
+
+        await asyncio.gather(
+            *(self._loop.run_in_executor(self._pool, warm) for _ in range(self._workers))
+        )
+
+    def submit(self, generation: Generation, job: Job) -> asyncio.Future[Answer]:
+        """Takes a frame; its future holds the answer, or the refusal."""
+        self._lanes[generation].jobs.append(job)
+        self.waiting += 1
+        if self._idle and not self._pumping:
+            # at the end of this turn of the loop: what arrives in the same turn is one batch
+            self._pumping = True
+            self._loop.call_soon(self._pump)
+        return job.future
+
+    def _pump(self) -> None:
+        """Gives idle threads what waits longest."""
+        self._pumping = False
+        while self._idle:
+            lane = min(self._lanes.values(), key=_Lane.oldest)
+            now = perf_counter()
+            flush = self._flushes(lane, now)
+            if not lane.jobs and not flush:
+                break
+            jobs = self._take(lane)
+            ready: list[_Ready] = []
+            if flush:
+                ready, lane.ready = lane.ready, []
+            if jobs or ready:
+                self._idle -= 1
+                self._pool.submit(self._work, lane, jobs, ready, flush)
+        self._set_timer()
+
+    def _take(self, lane: _Lane) -> list[Job]:
+        """Up to a batch of the frames that wait; none whose caller has gone."""
+        jobs: list[Job] = []
+        while lane.jobs and len(jobs) < self._config.max:
+            job = lane.jobs.popleft()
+            if job.future.done():
+                self.waiting -= 1
+            else:
+                jobs.append(job)
+        return jobs
+
+    def _flushes(self, lane: _Lane, now: float) -> bool:
+        count = len(lane.ready) + len(lane.jobs)
+        if count == 0:
+            return False
+        full = count >= self._config.max
+        return full or self._delay == 0.0 or now - lane.oldest() >= self._delay
+
+    def _set_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._delay and self._idle:
+            oldest = min((lane.oldest() for lane in self._lanes.values() if lane.ready), default=0)
+            if oldest:
+                left = max(0.0, oldest + self._delay - perf_counter())
+                self._timer = self._loop.call_later(left, self._pump)
+
+    # In a thread of the pool.
+
+    def _work(self, lane: _Lane, jobs: list[Job], ready: list[_Ready], flush: bool) -> None:
+        # Whatever happens, the frames are answered and the thread is free again.
+        done = _failed(jobs, ready, BackHalfError("engine", "stopped at an internal error"))
+        try:
+            done = self._step(lane.generation, jobs, ready, flush)
+        except IsthmusError as error:
+            done = _failed(jobs, ready, error)
+        except (RuntimeError, ValueError, MemoryError) as error:  # what inference engines raise
+            why = " ".join(str(error).split())[:200]
+            done = _failed(jobs, ready, BackHalfError("back_half", f"failed ({why})"))
+        finally:
+            self._loop.call_soon_threadsafe(self._finish, lane, done)
+
+    def _step(
+        self, generation: Generation, jobs: list[Job], ready: list[_Ready], flush: bool
+    ) -> _Done:
+        done = _Done([], [], [])
+        fresh, features = self._decode(generation, jobs, done)
+        if not flush:
+            done.ready = fresh
+            return done
+        rows = [*ready, *fresh]
+        if ready:
+            features = np.stack([one.features for one in rows])
+        if rows:
+            self._compute(generation, rows, features, done)
+        return done
+
+    @staticmethod
+    def _decode(
+        generation: Generation, jobs: list[Job], done: _Done
+    ) -> tuple[list[_Ready], npt.NDArray[np.float32]]:
+        """The good ones of ``jobs``, and their features in one array."""
+        start = perf_counter()
+        batch = generation.decode([job.data for job in jobs])
+        took = perf_counter() - start
+        done.refusals += [(jobs[i], error) for i, error in batch.errors.items()]
+        rows = [
+            _Ready(
+                jobs[i], batch.rungs[k], batch.sequences[k], batch.levels[k], batch.features[k],
+                batch.received[k], batch.lost[k], start - jobs[i].arrived, took,
+            )
+            for k, i in enumerate(batch.index)
+        ]  # fmt: skip
+        return rows, batch.features
+
+    @staticmethod
+    def _compute(
+        generation: Generation,
+        rows: list[_Ready],
+        features: npt.NDArray[np.float32],
+        done: _Done,
+    ) -> None:
+        start = perf_counter()
+        outputs = generation.compute(features)
+        top = generation.top(outputs[0])
+        end = perf_counter()
+        names = [name for name, _ in generation.outputs]
+        name, version, elements = generation.name, generation.version, generation.elements
+        took = end - start
+        for k, row in enumerate(rows):
+            job = row.job
+            hidden = 0 if row.received is None else int(elements - row.received.sum())
+            answer = Answer(
+                name, version, job.origin.device, row.sequence, row.rung,
+                {n: o[k] for n, o in zip(names, outputs, strict=True)},
+                top[k], job.frame_bytes, elements, hidden, job.slices_lost + row.lost,
+                Timings(row.queued, row.decoded, took, end - job.arrived),
+            )  # fmt: skip
+            done.answers.append((job, answer, row.levels, row.received))
+
+    # On the event loop.
+
+    def _finish(self, lane: _Lane, done: _Done) -> None:
+        self._idle += 1
+        self.waiting -= len(done.answers) + len(done.refusals)
+        for job, answer, _, _ in done.answers:
+            if not job.future.done():
+                job.future.set_result(answer)
+        for job, error in done.refusals:
+            if not job.future.done():
+                job.future.set_exception(error)
+        lane.ready += done.ready
+        if done.answers:
+            self._observer(
+                lane.generation, [(job.origin, a, lv, got) for job, a, lv, got in done.answers]
+            )
+        self._pump()
+
+    async def drain(self, seconds: float) -> bool:
+        """Waits until nothing waits any more, at most ``seconds``; whether that was so."""
+        end = self._loop.time() + seconds
+        while self.waiting and self._loop.time() < end:
+            await asyncio.sleep(0.01)
+        return self.waiting == 0
+
+    def close(self) -> None:
+        """Ends the threads once they are done with what they hold."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._pool.shutdown(wait=True)
+
+
+def _failed(jobs: list[Job], ready: list[_Ready], error: IsthmusError) -> _Done:
+    """Every frame of a step refused with the same error."""
+    every = [*jobs, *(one.job for one in ready)]
+    return _Done([], [(job, error.with_traceback(None)) for job in every], [])

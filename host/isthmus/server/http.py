@@ -1,0 +1,127 @@
+"""The HTTP side: one ASGI application over all routes, with tokens, and uvicorn around it."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+
+from isthmus.errors import ConfigError, UnauthorizedError
+from isthmus.server.access import Tokens, tls_context
+from isthmus.server.dashboard import dashboard_routes
+from isthmus.server.http_oip import oip_routes
+from isthmus.server.jsonform import refusal_json
+from isthmus.server.service import Service
+
+__all__ = ["HttpServer", "make_app"]
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_HEALTH = ("/v2/health/live", "/v2/health/ready")
+
+
+def make_app(service: Service) -> App:
+    """The application: Open Inference Protocol, frames, dashboard, metrics.
+
+    With a file of tokens everything but health asks for one; frames do not where devices sign
+    them.
+    """
+    routes = oip_routes(service)
+    routes += dashboard_routes(service, service.monitor)
+    app: App = Starlette(routes=routes)
+    security = service.config.security
+    if security.tokens_file is None:
+        return app
+    return _guarded(app, Tokens(security.tokens_file), security.fleet_secret_file is not None)
+
+
+def _guarded(app: App, tokens: Tokens, signed: bool) -> App:
+    async def guard(scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope.get("path", "")
+        free = path in _HEALTH or (signed and path.startswith("/v2/") and path.endswith("/frames"))
+        if scope["type"] == "http" and not free:
+            try:
+                tokens.check(dict(scope["headers"]).get(b"authorization"))
+            except UnauthorizedError as error:
+                await _refuse(send, error)
+                return
+        await app(scope, receive, send)
+
+    return guard
+
+
+async def _refuse(send: Send, error: UnauthorizedError) -> None:
+    body = refusal_json(error)
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+        (b"www-authenticate", b'Bearer realm="isthmus"'),
+        (b"www-authenticate", b'Basic realm="isthmus", charset="UTF-8"'),
+    ]
+    await send({"type": "http.response.start", "status": error.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without signal handlers of its own: the program's are in charge."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class HttpServer:
+    """uvicorn on one socket, in the running event loop."""
+
+    def __init__(self, service: Service) -> None:
+        config = service.config
+        self._socket = _bound(config.http.host, config.http.port)
+        self.port = int(self._socket.getsockname()[1])
+        context = tls_context(config.security)
+        settings = uvicorn.Config(
+            make_app(service),
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=int(config.http.keep_alive_s),
+            limit_concurrency=config.limits.connections,
+            backlog=2048,
+            timeout_graceful_shutdown=max(1, int(config.drain_s)),
+        )
+        settings.load()
+        settings.ssl = context
+        self._server = _Server(settings)
+
+    async def serve(self) -> None:
+        """Serves until ``stop``."""
+        await self._server.serve(sockets=[self._socket])
+
+    def stop(self) -> None:
+        """Takes no more connections; ``serve`` returns once those that are open are done."""
+        self._server.should_exit = True
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """A listening socket; ConfigError where the address cannot be used."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        made = socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise ConfigError(
+            "http", f"{host}:{port} cannot be listened on ({error.strerror})",
+            remedy="choose another --host or --port",
+        ) from error  # fmt: skip
+    made.setblocking(False)
+    return made

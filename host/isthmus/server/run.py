@@ -1,0 +1,132 @@
+"""A server from its start to its end: every link, signals, and the drain."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import structlog
+
+from isthmus.server.access import Tokens, check_exposure
+from isthmus.server.config import ServerConfig
+from isthmus.server.http import HttpServer
+from isthmus.server.service import Service
+
+__all__ = ["Running", "run", "running"]
+
+_log = structlog.get_logger("isthmus.server")
+
+
+class Running:
+    """A server that serves: its service and the ports it listens on, by link."""
+
+    def __init__(self, service: Service) -> None:
+        self.service = service
+        self.ports: dict[str, int] = {}
+        self._links: list[tuple[str, Any]] = []
+        self._http: HttpServer | None = None
+        self._http_task: asyncio.Task[None] | None = None
+
+    async def open_links(self) -> None:
+        """Opens every link of the configuration; ConfigError where one cannot be."""
+        config = self.service.config
+        if config.grpc.enabled:
+            from isthmus.server.grpc_oip import serve_grpc
+
+            tokens = config.security.tokens_file
+            guard = None if tokens is None else Tokens(tokens)
+            await self._open("grpc", serve_grpc(self.service, config.grpc, config.security, guard))
+        if config.udp is not None:
+            from isthmus.server.udp import serve_udp
+
+            await self._open("udp", serve_udp(self.service, config.udp))
+        if config.serial:
+            from isthmus.server.serial_link import serve_serial
+
+            for one in config.serial:
+                await self._open(f"serial {one.port}", serve_serial(self.service, one))
+        if config.mqtt is not None:
+            from isthmus.server.mqtt import serve_mqtt
+
+            await self._open("mqtt", serve_mqtt(self.service, config.mqtt))
+        if config.http.enabled:
+            self._http = HttpServer(self.service)
+            self.ports["http"] = self._http.port
+            self._http_task = asyncio.create_task(self._http.serve())
+
+    async def _open(self, name: str, opening: Any) -> None:
+        link = await opening
+        self._links.append((name, link))
+        port = getattr(link, "port", None)
+        if isinstance(port, int):
+            self.ports[name] = port
+
+    async def close(self) -> None:
+        """Takes nothing new, answers what was accepted, and closes the links.
+
+        In this order: brokers are told to keep what comes, the queue drains, then connections are
+        closed. At most ``drain_s`` seconds.
+        """
+        service = self.service
+        seconds = service.config.drain_s
+        for name, link in self._links:
+            if name == "mqtt":
+                await link.aclose()
+        complete = await service.drain(seconds)
+        for name, link in self._links:
+            if name != "mqtt":
+                await link.aclose()
+        if self._http is not None and self._http_task is not None:
+            self._http.stop()
+            await self._http_task
+        service.close()
+        _log.info("stopped", complete=complete, unanswered=service.waiting)
+
+
+@asynccontextmanager
+async def running(config: ServerConfig) -> AsyncIterator[Running]:
+    """A server inside the running event loop; it drains and closes at the end of the block."""
+    check_exposure(config)
+    async with AsyncExitStack() as stack:
+        service = Service(config)
+        server = Running(service)
+        stack.push_async_callback(server.close)
+        await service.start()
+        await server.open_links()
+        yield server
+
+
+async def _serve(config: ServerConfig, started: Callable[[Running], None]) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with running(config) as server:
+        for model in server.service.fleet.models():
+            _log.info("model", name=model.name, version=model.version, latest=model.latest)
+        _log.info("serving", **server.ports)
+        started(server)
+        await stop.wait()
+        _log.info("draining", waiting=server.service.waiting)
+
+
+def run(config: ServerConfig, started: Callable[[Running], None]) -> None:
+    """Serves until SIGTERM or SIGINT, then drains. ``started`` is called once all links are open.
+
+    ConfigError, BundleError and what opening a back half raises, before anything is served.
+    """
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(_serve(config, started))
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop's loops where it is installed (it is not for Windows)."""
+    with contextlib.suppress(ImportError):
+        import uvloop
+
+        return uvloop.new_event_loop
+    return None

@@ -1,0 +1,245 @@
+"""The service behind every link: admission, seals, routing, gathering of packets, the engine."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+from dataclasses import dataclass, replace
+from time import perf_counter
+
+import structlog
+
+from isthmus.codec.frame import Octets, SliceHeader
+from isthmus.errors import (
+    BackHalfError,
+    BodyTooLargeError,
+    DigestUnknownError,
+    DrainingError,
+    FrameError,
+    IsthmusError,
+    ReplayError,
+    SealError,
+)
+from isthmus.server.admission import Admission
+from isthmus.server.config import ServerConfig
+from isthmus.server.engine import Engine, Item, Job
+from isthmus.server.fleet import Fleet, Generation
+from isthmus.server.monitor import Monitor
+from isthmus.server.reassembly import Group, Reassembler
+from isthmus.server.types import Answer, Origin
+from isthmus.server.unseal import Unsealer
+
+__all__ = ["Service", "worker_count"]
+
+_log = structlog.get_logger("isthmus.server")
+
+#: Refusals that tell of a device that misbehaves, rather than of a server that is busy.
+_MISBEHAVIOUR = (FrameError, DigestUnknownError, SealError, ReplayError, BodyTooLargeError)
+
+
+def worker_count(config: ServerConfig) -> int:
+    """Threads that decode and compute: as configured, else one for each core this process has."""
+    return config.batch.workers or len(os.sched_getaffinity(0))
+
+
+@dataclass(frozen=True, slots=True)
+class _Unit:
+    """What arrived, opened: who sent it, by what name it is counted, and whose frame it is."""
+
+    data: Octets
+    origin: Origin
+    key: str
+    generation: Generation
+
+
+@dataclass(frozen=True, slots=True)
+class _Gathering:
+    """Who waits for a frame's packets: the call with the first one, and those with the others."""
+
+    gathered: asyncio.Future[None]
+    answered: asyncio.Future[None]
+
+
+class Service:
+    """Answers frames; a :class:`~isthmus.server.types.FrameService`.
+
+    Made and used on one event loop. ``start`` before the first frame, ``drain`` and ``close``
+    after the last.
+    """
+
+    def __init__(self, config: ServerConfig, fleet: Fleet | None = None) -> None:
+        self.config = config
+        self.fleet = Fleet(config) if fleet is None else fleet
+        self.monitor = Monitor(config)
+        self.admission = Admission(config.limits, config.quarantine)
+        self._unsealer = Unsealer(config.security)
+        limits = config.limits
+        self._reassembler = Reassembler(limits.reassembly_frames, limits.reassembly_ms / 1000.0)
+        self._gatherings: dict[Group, _Gathering] = {}
+        self._group_timer: asyncio.TimerHandle | None = None
+        self._engine: Engine | None = None
+        self._draining = False
+
+    async def start(self) -> None:
+        """Starts the threads and opens every interpreter."""
+        workers = worker_count(self.config)
+        self._engine = Engine(self.fleet.models(), self.config.batch, self._observe, workers)
+        await self._engine.warm()
+
+    @property
+    def ready(self) -> bool:
+        """Whether frames are taken."""
+        return self._engine is not None and not self._draining
+
+    @property
+    def waiting(self) -> int:
+        """Frames accepted and not yet answered."""
+        return self.admission.waiting
+
+    async def answer(
+        self, data: Octets, origin: Origin, *, model: str = "", version: str = ""
+    ) -> Answer:
+        """The answer to one whole frame; see :class:`~isthmus.server.types.FrameService`."""
+        try:
+            unit = self._open(data, origin, model, version)
+            return await self._submit(unit, unit.data, len(unit.data), 0)
+        except IsthmusError as error:
+            self._refused(origin, error, model)
+            raise
+
+    async def receive(self, data: Octets, origin: Origin) -> Answer | None:
+        """The answer to a frame, or to one of its parts."""
+        try:
+            unit = self._open(data, origin, "", "")
+            if not unit.generation.in_packets:
+                return await self._submit(unit, unit.data, len(unit.data), 0)
+            return await self._gather(unit)
+        except IsthmusError as error:
+            self._refused(origin, error, "")
+            raise
+
+    async def drain(self, seconds: float) -> bool:
+        """Takes no more frames and waits until every accepted one is answered; whether all were."""
+        self._draining = True
+        end = asyncio.get_running_loop().time() + seconds
+        self._expire(math.inf)
+        left = max(0.0, end - asyncio.get_running_loop().time())
+        return True if self._engine is None else await self._engine.drain(left)
+
+    def close(self) -> None:
+        """Ends the threads and writes what must survive."""
+        self._draining = True
+        if self._group_timer is not None:
+            self._group_timer.cancel()
+        if self._engine is not None:
+            self._engine.close()
+        self._unsealer.close()
+
+    def _open(self, data: Octets, origin: Origin, model: str, version: str) -> _Unit:
+        """Checks in the order of cost: open for business, size, quarantine, seal, digest."""
+        if self._draining or self._engine is None:
+            raise DrainingError("server", "takes no more frames", remedy="send it elsewhere")
+        if len(data) > self.config.limits.body_bytes:
+            raise BodyTooLargeError(
+                "frame", f"has {len(data)} bytes", allowed=f"{self.config.limits.body_bytes}"
+            )
+        key = f"{origin.link} {origin.peer} {origin.device}"
+        now = perf_counter()
+        self.admission.check(key, now)
+        try:
+            inside, device = self._unsealer.open(data, origin.device)
+            if device is not None:
+                origin, key = replace(origin, device=device), f"sealed {device}"
+                self.admission.check(key, now)
+            generation = self.fleet.route(inside, model, version)
+        except IsthmusError as error:
+            self._count_failure(key, error)
+            raise
+        return _Unit(inside, origin, key, generation)
+
+    async def _submit(
+        self, unit: _Unit, data: Octets | list[bytes], frame_bytes: int, lost: int
+    ) -> Answer:
+        """Through the engine, counted in and out."""
+        assert self._engine is not None
+        self.admission.enter(unit.key, perf_counter())
+        try:
+            job = Job(data, unit.origin, frame_bytes, lost)
+            return await self._engine.submit(unit.generation, job)
+        except IsthmusError as error:
+            self._count_failure(unit.key, error)
+            raise
+        finally:
+            self.admission.leave(unit.key)
+
+    async def _gather(self, unit: _Unit) -> Answer | None:
+        """Puts a slice or packet to the others of its frame."""
+        profile = unit.generation.profile
+        header = SliceHeader.parse(profile, unit.data, "packet")
+        if len(unit.data) > header.header_bytes + header.payload_bytes:
+            return await self._submit(unit, unit.data, len(unit.data), 0)  # several, end to end
+        now = perf_counter()
+        self._expire(now)
+        name, version = unit.origin.name, unit.generation.version
+        complete = self._reassembler.add(name, version, profile, header, unit.data, now)
+        group = complete or self._reassembler.pending(name, version, header.sequence)
+        if group is None:
+            return None  # late, or twice
+        gathering = self._gatherings.get(group)
+        if gathering is None:
+            return await self._lead(unit, group)
+        if complete is not None:
+            self._gathered(group)
+        await asyncio.shield(gathering.answered)
+        return None
+
+    async def _lead(self, unit: _Unit, group: Group) -> Answer:
+        """The call with a frame's first packet: waits for the others and gets the answer."""
+        loop = asyncio.get_running_loop()
+        gathering = _Gathering(loop.create_future(), loop.create_future())
+        try:
+            if not group.complete:
+                self._gatherings[group] = gathering
+                self._set_group_timer()
+                await gathering.gathered
+            data = group.frame() if group.complete else group.packets
+            return await self._submit(unit, data, group.size, group.lost)
+        finally:
+            self._gatherings.pop(group, None)
+            self._reassembler.drop(group)
+            if not gathering.answered.done():
+                gathering.answered.set_result(None)
+
+    def _gathered(self, group: Group) -> None:
+        gathering = self._gatherings.pop(group, None)
+        if gathering is not None and not gathering.gathered.done():
+            gathering.gathered.set_result(None)
+
+    def _expire(self, now: float) -> None:
+        """Goes on with the frames whose deadline has passed."""
+        for group in self._reassembler.due(now):
+            self._gathered(group)
+
+    def _set_group_timer(self) -> None:
+        deadline = self._reassembler.next_deadline()
+        if self._group_timer is None and deadline is not None:
+            delay = max(0.0, deadline - perf_counter())
+            self._group_timer = asyncio.get_running_loop().call_later(delay, self._on_group_timer)
+
+    def _on_group_timer(self) -> None:
+        self._group_timer = None
+        self._expire(perf_counter())
+        self._set_group_timer()
+
+    def _count_failure(self, key: str, error: IsthmusError) -> None:
+        if isinstance(error, _MISBEHAVIOUR) and self.admission.failed(key, perf_counter()):
+            _log.warning("quarantine", device=key, seconds=self.config.quarantine.seconds)
+
+    def _refused(self, origin: Origin, error: IsthmusError, model: str) -> None:
+        self.monitor.refused(origin, error, model)
+        if isinstance(error, BackHalfError):
+            _log.error("back half failed", error=str(error), device=origin.name)
+
+    def _observe(self, generation: Generation, items: list[Item]) -> None:
+        self.monitor.batch(generation, items)
