@@ -55,8 +55,10 @@ def require_tool() -> Callable[[str], str]:
     """``require_tool("arm-none-eabi-gcc")`` -> its path; skips or fails where it is missing."""
 
     def require(name: str) -> str:
-        # Programs of pip packages (clang-format, ruff) lie beside the interpreter.
-        found = shutil.which(name) or shutil.which(name, path=sysconfig.get_path("scripts"))
+        # Programs of pip packages (clang-format, ruff) lie beside the interpreter, and Debian
+        # keeps servers (mosquitto) where only root's PATH leads.
+        elsewhere = os.pathsep.join((sysconfig.get_path("scripts"), "/usr/sbin"))
+        found = shutil.which(name) or shutil.which(name, path=elsewhere)
         if found is None:
             missing(f"the tool {name} is not installed")
         return found

@@ -6,6 +6,8 @@
 # With ISTHMUS_REQUIRE_TOOLS=1 a tool that is still missing is a failure; else the tests that need
 # it are skipped with that reason.
 set -u
+# Debian keeps servers where only root's PATH leads.
+PATH=$PATH:/usr/sbin
 
 # "what must be there" and "the Debian package that brings it"; NAME:FILE is a library of compiler NAME.
 # VERSION is that of gcc, and only x86-64 has a 32-bit form in it: the package gcc-multilib would remove the compilers for other processors.
@@ -30,6 +32,8 @@ aarch64-linux-gnu-gcc:libc.a libc6-dev-arm64-cross
 arm-linux-gnueabihf-gcc gcc-arm-linux-gnueabihf
 arm-linux-gnueabihf-gcc:libc.a libc6-dev-armhf-cross
 riscv64-unknown-elf-gcc gcc-riscv64-unknown-elf
+mosquitto mosquitto
+chromium chromium
 '
 
 present() {
