@@ -31,11 +31,18 @@ RUNTIME_FILES = (
     "isth_encode.c",
     "isth_encode_loops.h",
     "isth_frame.c",
+    "isth_link.c",
+    "isth_link.h",
     "isth_quantise.c",
     "isth_quantise.h",
+    "isth_seal.c",
+    "isth_seal.h",
+    "isth_sha256.c",
+    "isth_sha256.h",
     "isth_status.h",
 )
-"""The runtime's files. The decoder serves loopback tests; unused, the linker leaves it out."""
+"""The runtime's files. The decoder serves loopback tests, the seal those who sign and the link those
+who send over a serial line; unused, the linker leaves them out."""
 
 _ABI = 2
 _TYPES = {
@@ -60,7 +67,11 @@ _PREPARED = {
     "signed": "x / 127.5 - 1",
     "affine": "x * {scale!r} + {offset!r}",
 }
-_EXAMPLE = ("main.c", "isth_port.h", "port_stdio.c")
+_EXAMPLES = {
+    "frames": ("main.c", "isth_port.h", "port_stdio.c"),
+    "serial": ("main.c", "isth_port.h", "port_posix.c"),
+    "udp": ("main.c", "isth_port.h", "port_posix.c"),
+}
 
 
 @dataclass(frozen=True)
@@ -102,9 +113,10 @@ def render_tree(given: TreeInput, environment: Any) -> dict[str, bytes]:
     files: dict[str, bytes] = {f"{name}": data for name, data in given.front_files.items()}
     for name in RUNTIME_FILES:
         files[f"src/{name}"] = (runtime_root() / name).read_bytes()
-    for name in _EXAMPLE:
-        source = template_root() / "tree" / "examples" / "frames" / name
-        files[f"examples/frames/{name}"] = source.read_bytes()
+    for folder, names in _EXAMPLES.items():
+        for name in names:
+            source = template_root() / "tree" / "examples" / folder / name
+            files[f"examples/{folder}/{name}"] = source.read_bytes()
     values = _values(given)
     for name, out in (
         ("isth.h", "src/isth.h"),

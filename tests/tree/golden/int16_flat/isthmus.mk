@@ -9,6 +9,9 @@ ISTHMUS_SRCS := \
     $(ISTHMUS_DIR)/src/isth_decode.c \
     $(ISTHMUS_DIR)/src/isth_encode.c \
     $(ISTHMUS_DIR)/src/isth_frame.c \
+    $(ISTHMUS_DIR)/src/isth_link.c \
     $(ISTHMUS_DIR)/src/isth_quantise.c \
+    $(ISTHMUS_DIR)/src/isth_seal.c \
+    $(ISTHMUS_DIR)/src/isth_sha256.c \
     $(ISTHMUS_DIR)/src/isth_tables.c
 ISTHMUS_CFLAGS := -I$(ISTHMUS_DIR)/src
