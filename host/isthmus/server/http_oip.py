@@ -16,6 +16,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from isthmus.errors import IsthmusError, RequestError
+from isthmus.server.asgi import BINARY, send_body
 from isthmus.server.bodies import check_length, inflate, too_large
 from isthmus.server.compact import pack_answer, pack_refusal
 from isthmus.server.infer import http_status, infer
@@ -28,12 +29,11 @@ from isthmus.server.oip_answer import (
     model_metadata,
     server_metadata,
 )
+from isthmus.server.openapi import openapi_routes
 from isthmus.server.types import Origin
 
-__all__ = ["oip_routes", "send_body"]
+__all__ = ["oip_routes"]
 
-JSON = b"application/json"
-BINARY = b"application/octet-stream"
 #: Bodies above this are decompressed and parsed in a thread, so that others need not wait.
 _LARGE = 1 << 16
 _MODEL = "/v2/models/{name}"
@@ -41,7 +41,7 @@ _VERSION = _MODEL + "/versions/{version}"
 
 
 def oip_routes(service: OipService) -> list[Route]:
-    """The routes of the protocol and of frames, for ``service``."""
+    """The routes of the protocol, of frames and of their description, for ``service``."""
 
     def get(path: str, answer: Callable[[dict[str, str]], tuple[int, dict[str, Any]]]) -> Route:
         return Route(path, _Get(answer), methods=["GET"])
@@ -77,20 +77,7 @@ def oip_routes(service: OipService) -> list[Route]:
     ]
     for path in (_MODEL, _VERSION):
         routes += [get(path, model), get(f"{path}/ready", model_ready)]
-    return routes
-
-
-async def send_body(
-    send: Send, status: int, body: bytes, kind: bytes = JSON, *more: tuple[bytes, bytes]
-) -> None:
-    """One whole answer."""
-    headers = [(b"content-type", kind), (b"content-length", b"%d" % len(body)), *more]
-    if status == 413:  # what was not read must not be taken for another request
-        headers.append((b"connection", b"close"))
-    elif status in (429, 503):
-        headers.append((b"retry-after", b"1"))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    return routes + openapi_routes(service)
 
 
 def _error_body(error: IsthmusError) -> bytes:

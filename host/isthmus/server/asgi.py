@@ -1,0 +1,23 @@
+"""One whole answer over ASGI."""
+
+from __future__ import annotations
+
+from starlette.types import Send
+
+__all__ = ["BINARY", "JSON", "send_body"]
+
+JSON = b"application/json"
+BINARY = b"application/octet-stream"
+
+
+async def send_body(
+    send: Send, status: int, body: bytes, kind: bytes = JSON, *more: tuple[bytes, bytes]
+) -> None:
+    """One whole answer."""
+    headers = [(b"content-type", kind), (b"content-length", b"%d" % len(body)), *more]
+    if status == 413:  # what was not read must not be taken for another request
+        headers.append((b"connection", b"close"))
+    elif status in (429, 503):
+        headers.append((b"retry-after", b"1"))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
