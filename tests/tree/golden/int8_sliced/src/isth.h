@@ -9,6 +9,7 @@
 #define ISTH_H
 
 #include "isth_codec.h"
+#include "isth_seal.h"
 
 #if ISTH_ABI != 2
 #error "isth.h was generated for another ABI of the runtime: generate the tree again"
