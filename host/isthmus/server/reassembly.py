@@ -9,7 +9,8 @@ Sans-IO: no sockets, no clock; the caller passes the time in, in seconds, and it
 The deadline counts from a frame's first packet. What is held is bounded: frames, frames of one
 device, and bytes; what would pass a bound is refused with BusyError and nothing that is held gives
 way to it. A frame that was answered is remembered for a while, so that its late packets do not
-begin it again; 16-bit sequences wrap in longer than that while.
+begin it again; 16-bit sequences wrap in longer than that while. A frame that is one packet is not:
+sent again, it is answered again.
 """
 
 from __future__ import annotations
@@ -246,6 +247,8 @@ class Reassembler:
         if not group.complete:
             return None
         self._close(group)
+        if len(group._data) == 1:
+            del self._answered[group.key]  # nothing of it can be late, only sent again
         self.counts.complete += 1
         return group
 
