@@ -14,8 +14,8 @@ A string of ``data`` stands for its UTF-8 bytes, as clients of the protocol writ
 are UTF-8, so ``encoding`` (or ``content_type``, as other servers call it) may say ``base64`` or
 ``latin-1`` (one character for each byte).
 
-Parameters, of the input or of the request: ``device`` names the sender, ``sequence`` is the
-sequence number that the first frame must carry.
+Parameters, of the input or else of the request: ``encoding`` as above, ``device`` names the sender,
+``sequence`` is the sequence number that the first frame must carry.
 
 Every length is checked against the bytes that are there before it is used, all bytes must be
 consumed, and what is not well formed is a RequestError with the place.
@@ -104,7 +104,8 @@ def parse_infer(body: Octets, json_bytes: int | None, most: int) -> InferRequest
     tensor = _object(inputs[0], "inputs[0]")
     own = read_parameters(tensor.get("parameters"), "inputs[0].parameters")
     count = check_input(tensor.get("name"), tensor.get("datatype"), tensor.get("shape"), most)
-    frames = _frames(tensor.get("data"), own, view[json_bytes:], count)
+    encoding = _encoding(own, "inputs[0].parameters") or _encoding(parameters, "parameters")
+    frames = _frames(tensor.get("data"), own, view[json_bytes:], count, encoding or "utf-8")
     result = InferRequest(
         frames,
         id=_text(request.get("id"), "id"),
@@ -254,12 +255,14 @@ def read_outputs(value: Any) -> tuple[WantedOutput, ...]:
     return tuple(wanted.values())
 
 
-def _frames(data: Any, parameters: Mapping[str, Any], rest: memoryview, count: int) -> list[bytes]:
+def _frames(
+    data: Any, parameters: Mapping[str, Any], rest: memoryview, count: int, encoding: str
+) -> list[bytes]:
     size = parameters.get("binary_data_size")
     if size is None:
         if len(rest):
             raise RequestError("body", f"has {len(rest)} bytes that no input claims", allowed="0")
-        return _decode_strings(data, parameters, count)
+        return _decode_strings(data, encoding, count)
     path = "inputs[0].parameters.binary_data_size"
     if data is not None:
         raise RequestError(path, "stands beside data", allowed="one of the two")
@@ -293,21 +296,19 @@ def split_bytes(data: Octets, count: int, path: str) -> list[bytes]:
     return frames
 
 
-def _encoding(parameters: Mapping[str, Any]) -> str:
+def _encoding(parameters: Mapping[str, Any], path: str) -> str:
     for key in ("encoding", "content_type"):
         value = parameters.get(key)
         if value is not None:
             if value not in _ENCODINGS:
                 raise RequestError(
-                    f"inputs[0].parameters.{key}", f"is {_brief(value)}",
-                    allowed=", ".join(_ENCODINGS),
-                )  # fmt: skip
+                    f"{path}.{key}", f"is {_brief(value)}", allowed=", ".join(_ENCODINGS)
+                )
             return str(value)
-    return "utf-8"
+    return ""
 
 
-def _decode_strings(data: Any, parameters: Mapping[str, Any], count: int) -> list[bytes]:
-    encoding = _encoding(parameters)
+def _decode_strings(data: Any, encoding: str, count: int) -> list[bytes]:
     if not isinstance(data, list) or len(data) != count:
         raise RequestError(
             "inputs[0].data", "is missing or of another length than the shape's",

@@ -39,6 +39,8 @@ _ERROR_NUMBER = {"type": "integer", "minimum": 1, "maximum": 109}
 _SHARED_PARAMETERS = {
     "device": _DEVICE,
     "sequence": {**_SEQUENCE, "description": "what the first frame's header must say"},
+    "encoding": {"enum": ["utf-8", "base64", "latin-1"], "default": "utf-8"},
+    "content_type": {"enum": ["utf-8", "base64", "latin-1"], "description": "the same"},
 }
 
 _METADATA = _list(
@@ -70,8 +72,6 @@ _INPUT = _object(
             "type": ["object", "null"],
             "properties": {
                 **_SHARED_PARAMETERS,
-                "encoding": {"enum": ["utf-8", "base64", "latin-1"], "default": "utf-8"},
-                "content_type": {"enum": ["utf-8", "base64", "latin-1"]},
                 "binary_data_size": {
                     **_COUNT,
                     "description": "instead of data: bytes behind the JSON, "
