@@ -46,6 +46,11 @@ static isth_status make_frame(uint16_t sequence, size_t *length) {
 #endif
 }
 
+/* Whether the answer is to frame `sequence`: a refusal of a sealed one does not say which. */
+static int is_for(const isth_answer *answer, uint16_t sequence) {
+    return answer->sequence == sequence || (answer->status != 0u && answer->sequence == 0u);
+}
+
 /* Waits for the answer to frame `sequence`; those to older frames are passed over. */
 static void take_answer(uint16_t sequence) {
     isth_answer answer;
@@ -54,7 +59,7 @@ static void take_answer(uint16_t sequence) {
     while (isth_port_read(&byte)) {
         if (isth_link_read(&reader, byte) && reader.kind == ISTH_LINK_ANSWER &&
             isth_answer_parse(reader.payload, reader.length, &answer) == ISTH_OK &&
-            answer.sequence == sequence) {
+            is_for(&answer, sequence)) {
             isth_port_answer(&answer);
             return;
         }

@@ -98,6 +98,11 @@ static int send_frame(const isth_element *values, uint16_t sequence) {
     return 0;
 }
 
+/* Whether the answer is to frame `sequence`: a refusal of a sealed one does not say which. */
+static int is_for(const isth_answer *answer, uint16_t sequence) {
+    return answer->sequence == sequence || (answer->status != 0u && answer->sequence == 0u);
+}
+
 /* Waits for the answer to frame `sequence`; those to older frames are passed over. */
 static void take_answer(uint16_t sequence) {
     uint8_t datagram[ISTH_ANSWER_BYTES(ANSWER_VALUES)];
@@ -105,7 +110,7 @@ static void take_answer(uint16_t sequence) {
     size_t size;
 
     while ((size = isth_port_wait(datagram, sizeof datagram)) != 0u) {
-        if (isth_answer_parse(datagram, size, &answer) == ISTH_OK && answer.sequence == sequence) {
+        if (isth_answer_parse(datagram, size, &answer) == ISTH_OK && is_for(&answer, sequence)) {
             isth_port_answer(&answer);
             return;
         }
