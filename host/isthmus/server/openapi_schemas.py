@@ -82,6 +82,14 @@ _INPUT = _object(
     },
 )
 
+_INPUT["anyOf"] = [
+    {"required": ["data"]},
+    {
+        "required": ["parameters"],
+        "properties": {"parameters": {"type": "object", "required": ["binary_data_size"]}},
+    },
+]
+
 _OUTPUT = _object(
     {"name": _TEXT, "datatype": _DATATYPE, "shape": _list(_COUNT, minItems=1)},
     {
