@@ -202,6 +202,7 @@ def figures_of(
     place: MemoryMap | None,
     entries: Sequence[str],
     layout: Layout,
+    emulator: str = "qemu-system",
 ) -> tuple[Build, Figures]:
     """The program of ``tree`` with ``step``, and its sizes beside the same with ``empty``.
 
@@ -226,7 +227,7 @@ def figures_of(
     build = Build(
         elf=shop.link("image", [*port, step, *tree], place),
         target=shop.target,
-        emulator=find_emulator(shop.target, "qemu-system"),
+        emulator=find_emulator(shop.target, emulator),
         compiler=shop.tools.label,
         layout=layout,
         flash_bytes=None,
