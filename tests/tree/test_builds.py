@@ -122,6 +122,7 @@ def test_loopback_on_the_device(tree: Any, run: Any, require_tool: Any, tmp_path
         run([tmp_path / name])
         symbols = run([require_tool("nm"), tmp_path / name])
         assert ("isth_decode_levels" in symbols) == (name == "loopback")
+        assert "isth_link" not in symbols
 
 
 def test_cmake_alone(tree: Any, run: Any, require_tool: Any, tmp_path: Path) -> None:
@@ -259,9 +260,11 @@ def test_no_warnings(
     else:
         words = [require_tool("gcc")]
     root = tree(name)
-    for source in [*_sources(root), root / "examples/frames/main.c"]:
+    examples = sorted(root.glob("examples/*/main.c"))
+    assert [file.parent.name for file in examples] == ["frames", "serial", "udp"]
+    for source in [*_sources(root), *examples]:
         strict = [word for word in STRICT if source.parent.name == "src" or "pedantic" not in word]
-        include = [f"-I{root / 'src'}", f"-I{root / 'examples/frames'}"]
+        include = [f"-I{root / 'src'}", f"-I{source.parent}"]
         run([*words, *strict, *include, "-c", source, "-o", tmp_path / "o.o"])
 
 

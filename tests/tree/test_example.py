@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import struct
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+
+# The codec's profiles (tests are no package).
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "codec"))
+
+from codec_profiles import neighbour_profile
 from tree_profiles import PROFILES
 
 from isthmus import Decoder
 from isthmus.codec.reference import encode_frame
+from isthmus.conceal_slices import cut_frame
 from isthmus.profile import Profile
+from isthmus_gen.emit import TreeInput, make_environment, render_tree
 
 
 def _build(tree: Path, run: Any, cc: str, out: Path) -> Path:
@@ -76,6 +84,20 @@ def test_a_tree_without_front_takes_tensors(
     decoder = Decoder(profile)
     for tensor, frame in zip(tensors, frames, strict=True):
         assert np.array_equal(decoder.decode(frame).levels, decoder.levels(tensor))
+
+
+def test_packets_are_sent_one_by_one(run: Any, require_tool: Any, tmp_path: Path) -> None:
+    profile = neighbour_profile((4, 3), (6, 16), unit=4, packet_bytes=40)
+    files = render_tree(TreeInput(profile, "host", "packets"), make_environment())
+    for path, data in files.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_bytes(data)
+    program = _build(tmp_path, run, require_tool("gcc"), tmp_path)
+    tensors = _tensors(profile)
+    wanted = [encode_frame(profile, 0, i, tensor) for i, tensor in enumerate(tensors)]
+    packets = [packet for frame in wanted for packet in cut_frame(frame)]
+    assert len(packets) > len(wanted)
+    assert _frames(program, tensors.tobytes(), 1) == packets
 
 
 PORT_C = """

@@ -1,11 +1,18 @@
 /*
- * Isthmus example: read an input, run the front half, send the frame slice by slice.
+ * Isthmus example: read an input, run the front half, send the frame slice by slice, or packet by
+ * packet.
  *
  * All memory is static and sized by isth.h. Bring the four functions of isth_port.h for your
  * board; port_stdio.c is the one for a program on Linux.
  */
 #include "isth.h"
 #include "isth_port.h"
+
+#if ISTH_PACKET_BYTES
+#define UNIT_BYTES ISTH_FRAME_BYTES_MAX /* all packets of a frame, end to end */
+#else
+#define UNIT_BYTES ISTH_SLICE_BYTES_MAX
+#endif
 
 #if ISTH_HAS_FRONT
 static uint8_t arena[ISTH_FRONT_ARENA_BYTES] __attribute__((aligned(16)));
@@ -14,7 +21,7 @@ static isth_element tensor[ISTH_ELEMENTS];
 #endif
 
 static isth_encoder_memory memory;
-static uint8_t slice_buffer[ISTH_SLICE_BYTES_MAX];
+static uint8_t unit[UNIT_BYTES];
 
 /* What the last frame took, link and sensor not counted, in ticks of the port: read them with a
  * debugger, or print them. */
@@ -66,6 +73,21 @@ static isth_status push_elements(const isth_element *values, size_t first, size_
 #endif
 }
 
+/* Sends a slice, or the packets of a frame. */
+static int send_unit(size_t length) {
+#if ISTH_PACKET_BYTES
+    size_t at;
+    int status = 0;
+
+    for (at = 0u; at < length && status == 0; at += isth_packet_length(unit + at)) {
+        status = isth_port_send(unit + at, isth_packet_length(unit + at));
+    }
+    return status;
+#else
+    return isth_port_send(unit, length);
+#endif
+}
+
 static int send_frame(const isth_element *values, uint16_t sequence) {
     size_t first = 0u;
     uint32_t ticks = 0u;
@@ -76,14 +98,13 @@ static int send_frame(const isth_element *values, uint16_t sequence) {
         size_t length = 0u;
         uint32_t start = isth_port_ticks();
 
-        if (isth_slice_begin(&memory, 0u, sequence, slice, slice_buffer, sizeof slice_buffer) !=
-                ISTH_OK ||
+        if (isth_slice_begin(&memory, 0u, sequence, slice, unit, sizeof unit) != ISTH_OK ||
             push_elements(values, first, count) != ISTH_OK ||
             isth_slice_finish(&memory, &length) != ISTH_OK) {
             return -1;
         }
         ticks += isth_port_ticks() - start;
-        if (isth_port_send(slice_buffer, length) != 0) {
+        if (send_unit(length) != 0) {
             return -1;
         }
         first += count;
