@@ -306,6 +306,22 @@ def test_long_bodies(service: FakeService, port: int, path: str) -> None:
     assert len(service.seen) == seen
 
 
+def test_a_body_that_does_not_come(frames: list[bytes]) -> None:
+    service = FakeService(ServerConfig(limits=LimitsConfig(request_s=0.1)))
+    with served_http(service) as taken:
+        connection = http.client.HTTPConnection("127.0.0.1", taken, timeout=SECONDS)
+        try:
+            connection.putrequest("POST", "/v2/frames")
+            connection.putheader("Content-Length", "20")
+            connection.endheaders(b"ten bytes.")
+            answer = connection.getresponse()
+            assert (answer.status, answer.getheader("connection")) == (400, "close")
+            assert json.loads(answer.read())["error"]["what"] == "did not arrive in 0.1 s"
+        finally:
+            connection.close()
+    assert service.seen == []
+
+
 def test_a_frame_in_chunks(port: int, frames: list[bytes]) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=SECONDS)
     try:
@@ -342,7 +358,7 @@ def test_headers_that_are_refused(
     assert (status, found["path"]) == (400, path)
 
 
-def test_more_frames_than_the_queue_holds(port: int, frames: list[bytes]) -> None:
+def test_more_frames_than_the_queue_holds(port: int) -> None:
     tensor = {"name": "bitstream", "datatype": "BYTES", "shape": [17], "data": ["x"] * 17}
     body = json.dumps({"inputs": [tensor]}).encode()
     status, found = ask_json(port, "POST", "/v2/models/digits/infer", body)

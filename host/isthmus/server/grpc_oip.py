@@ -14,7 +14,7 @@ import grpc
 from isthmus.errors import ConfigError, IsthmusError, RequestError
 from isthmus.server.access import read_file
 from isthmus.server.config import GrpcConfig, SecurityConfig
-from isthmus.server.infer import http_status, infer
+from isthmus.server.infer import http_status, infer, most_frames
 from isthmus.server.oip import (
     InferRequest,
     WantedOutput,
@@ -125,7 +125,7 @@ class _Calls:
     def __init__(self, service: OipService, guard: Guard | None) -> None:
         self._service = service
         self._guard = guard
-        self._most = service.config.limits.queue
+        self._most = most_frames(service.config.limits)
 
     def handlers(self) -> Any:
         """What the server is told of them."""

@@ -19,7 +19,7 @@ from isthmus.errors import IsthmusError, RequestError
 from isthmus.server.asgi import BINARY, send_body
 from isthmus.server.bodies import check_length, inflate, too_large
 from isthmus.server.compact import pack_answer, pack_refusal
-from isthmus.server.infer import http_status, infer
+from isthmus.server.infer import http_status, infer, most_frames
 from isthmus.server.jsonform import answer_json, dump, peek_sequence, refusal_json
 from isthmus.server.oip import InferRequest, device_name, parse_infer
 from isthmus.server.oip_answer import (
@@ -103,7 +103,7 @@ class _Get:
 class _Head:
     """The headers that matter here."""
 
-    __slots__ = ("accept", "device", "encoding", "json_bytes", "length")
+    __slots__ = ("accept", "device", "encoding", "json_bytes", "length", "unread")
 
     def __init__(self, scope: Scope) -> None:
         self.accept = b""
@@ -111,6 +111,8 @@ class _Head:
         self.encoding = b""
         self.json_bytes = b""
         self.length = b""
+        #: Whether the body may still be on its way.
+        self.unread = True
         for name, value in scope["headers"]:
             if name == b"content-length":
                 self.length = value
@@ -135,24 +137,18 @@ class _Posts:
         self._service = service
         self._limit = service.config.limits.body_bytes
         self._seconds = service.config.limits.request_s
-        self._most = service.config.limits.queue
+        self._most = most_frames(service.config.limits)
 
     async def _body(self, head: _Head, receive: Receive) -> bytes:
         """The body, plain; never holds more than the limit and one piece."""
         if head.length:
             check_length(head.length, self._limit)
-        message = await receive()
-        body: bytes = message.get("body", b"")
-        if message["type"] == "http.disconnect":
-            raise _DisconnectedError
-        if message.get("more_body"):
-            try:
-                async with asyncio.timeout(self._seconds):
-                    body = await self._rest(body, receive)
-            except TimeoutError:
-                raise RequestError("body", f"did not arrive in {self._seconds:g} s") from None
-        elif len(body) > self._limit:
-            raise too_large(f"has {len(body)} bytes", self._limit)
+        try:
+            async with asyncio.timeout(self._seconds):
+                body = await self._received(receive)
+        except TimeoutError:
+            raise RequestError("body", f"did not arrive in {self._seconds:g} s") from None
+        head.unread = False
         if not head.encoding or head.encoding == b"identity":
             return body
         encoding = head.encoding.decode("latin-1")
@@ -160,22 +156,21 @@ class _Posts:
             return await asyncio.to_thread(inflate, body, encoding, self._limit)
         return inflate(body, encoding, self._limit)
 
-    async def _rest(self, first: bytes, receive: Receive) -> bytes:
-        pieces = [first]
-        size = len(first)
-        more = True
-        while more:
-            if size > self._limit:
-                raise too_large(f"has at least {size} bytes", self._limit)
+    async def _received(self, receive: Receive) -> bytes:
+        pieces: list[bytes] = []
+        size = 0
+        while True:
             message = await receive()
             if message["type"] == "http.disconnect":
                 raise _DisconnectedError
-            pieces.append(message.get("body", b""))
-            size += len(pieces[-1])
-            more = message.get("more_body", False)
-        if size > self._limit:
-            raise too_large(f"has {size} bytes", self._limit)
-        return b"".join(pieces)
+            piece: bytes = message.get("body", b"")
+            size += len(piece)
+            if size > self._limit:
+                raise too_large(f"has at least {size} bytes", self._limit)
+            if not message.get("more_body"):
+                break
+            pieces.append(piece)
+        return b"".join([*pieces, piece]) if pieces else piece
 
 
 def _peer(scope: Scope) -> str:
@@ -223,9 +218,10 @@ class _Frames(_Posts):
         except IsthmusError as error:
             status = http_status(error)
             if compact:
-                await send_body(send, status, pack_refusal(error, sequence or 0), BINARY)
+                body = pack_refusal(error, sequence or 0)
+                await send_body(send, status, body, BINARY, close=head.unread)
             else:
-                await send_body(send, status, refusal_json(error, sequence))
+                await send_body(send, status, refusal_json(error, sequence), close=head.unread)
             return
         if compact:
             await send_body(send, 200, pack_answer(answer), BINARY)
@@ -249,7 +245,7 @@ class _Infer(_Posts):
         except _DisconnectedError:
             return
         except IsthmusError as error:
-            await send_body(send, http_status(error), _error_body(error))
+            await send_body(send, http_status(error), _error_body(error), close=head.unread)
             return
         if json_bytes is None:
             await send_body(send, 200, body)

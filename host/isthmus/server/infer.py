@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import Sequence
 
 from isthmus.errors import FrameError, IsthmusError, ServerError
+from isthmus.server.config import LimitsConfig
 from isthmus.server.types import Answer, FrameService, Origin
 
-__all__ = ["http_status", "infer"]
+__all__ = ["http_status", "infer", "most_frames"]
 
 
 async def infer(
@@ -36,6 +37,11 @@ async def infer(
             raise result
         answers.append(result)
     return answers
+
+
+def most_frames(limits: LimitsConfig) -> int:
+    """How many frames a request may have: more of one device are never taken at once."""
+    return min(limits.queue, limits.device_queue)
 
 
 def http_status(error: IsthmusError) -> int:
