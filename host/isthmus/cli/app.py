@@ -16,7 +16,7 @@ from importlib.metadata import entry_points
 import typer
 
 from isthmus import __version__
-from isthmus.cli import frames, keys, serve
+from isthmus.cli import frames, keys, send, serve
 from isthmus.errors import IsthmusError, OptionError
 from isthmus.optional import quiet_engines
 
@@ -55,6 +55,7 @@ def make_app() -> typer.Typer:
     frames.register(app)
     serve.register(app)
     keys.register(app)
+    send.register(app)
     for point in sorted(entry_points(group="isthmus.commands"), key=lambda entry: entry.name):
         point.load()(app)
     return app

@@ -18,21 +18,18 @@ import structlog
 from paho.mqtt.client import MQTTMessage
 from paho.mqtt.properties import Properties
 
-from isthmus.codec.frame import SliceHeader
 from isthmus.errors import (
     BackHalfError,
     BusyError,
     ConfigError,
     DrainingError,
-    FrameError,
     IsthmusError,
     LinkError,
-    SealError,
 )
-from isthmus.seal import Seal, is_sealed
+from isthmus.seal import is_sealed
 from isthmus.server.config import MqttConfig
 from isthmus.server.delivery import AckOrder, Backoff
-from isthmus.server.jsonform import answer_json, refusal_json
+from isthmus.server.jsonform import answer_json, peek_sequence, refusal_json
 from isthmus.server.mqtt_client import MqttConnection, MqttSettings, publish_properties
 from isthmus.server.topics import Address, Topics
 from isthmus.server.types import FrameService, Origin
@@ -264,16 +261,7 @@ def _refusal(error: BaseException, payload: bytes) -> bytes:
         # A defect of ours must not keep the frame, nor its place in the window, for ever.
         _log.error("internal error", link="mqtt", exc_info=error)
         error = BackHalfError("server", "internal error")
-    return refusal_json(error, _sequence(payload))
-
-
-def _sequence(payload: bytes) -> int | None:
-    """The sequence number in a frame's header, where it has one that can be read."""
-    try:
-        frame = Seal.read(payload).unit if is_sealed(payload) else payload
-        return SliceHeader.read(frame).sequence
-    except (FrameError, SealError):
-        return None
+    return refusal_json(error, peek_sequence(payload))
 
 
 def _result_properties(frame: Properties | None, seconds: float) -> Properties:

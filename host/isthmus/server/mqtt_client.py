@@ -30,6 +30,8 @@ __all__ = ["TAKEN_OVER", "MqttConnection", "MqttSettings", "publish_properties"]
 _CONNECT_S = 5.0
 _GOODBYE_S = 1.0
 _MISC_S = 1.0
+#: Linux forgets it now and then, so it is set again after each read.
+_QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)
 #: Reason code "session taken over": another client has the same name.
 TAKEN_OVER = 0x8E
 
@@ -110,6 +112,7 @@ class MqttConnection:
         self._held: deque[_Message] = deque()
         self._subscribed: dict[int, asyncio.Future[ReasonCode]] = {}
         self._descriptor = -1
+        self._socket: socket.socket
         self._writing = False
         self._timer: asyncio.TimerHandle | None = None
         client = paho.Client(
@@ -171,6 +174,10 @@ class MqttConnection:
         sock = self._client.socket()
         if sock is None:
             raise LinkError(self._where, "closed the connection")
+        # Small packets one after the other: with Nagle's algorithm each waits for the far end's
+        # delayed acknowledgement, 40 ms.
+        self._socket = cast(socket.socket, sock)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._descriptor = sock.fileno()
         self._client.on_socket_register_write = self._want_write
         self._loop.add_reader(self._descriptor, self._read)
@@ -186,10 +193,16 @@ class MqttConnection:
         try:
             self._client.loop_read()
             sock = self._client.socket()
+            if sock is not None and _QUICKACK is not None:
+                # mosquitto leaves Nagle's algorithm on: do not let it wait either
+                self._socket.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
             while isinstance(sock, ssl.SSLSocket) and sock.pending():
                 # decrypted already: the event loop does not see it
                 self._client.loop_read()
                 sock = self._client.socket()
+        except OSError as error:
+            self._end(_reason(error))
+            self._drop()
         except (ValueError, IndexError, KeyError, struct.error, MQTTException) as error:
             self._end(f"what the broker sent is no MQTT 5 ({_reason(error)})")
             self._drop()
