@@ -1,6 +1,6 @@
 """Writes tests/vectors: what every implementation of the bitstream must reproduce.
 
-    python tools/make_vectors.py            writes the files of v1_1
+    python tools/make_vectors.py            writes the files of v1_1 and seal
     python tools/make_vectors.py --check    compares all with what it would write
 
 Those of v1 (format 1.0) never change: they are compared only, and a difference is an error.
@@ -8,7 +8,8 @@ Those of v1 (format 1.0) never change: they are compared only, and a difference 
 A case is a folder: ``profile.json``, ``tensor.bin`` (little-endian) and for every rung the levels,
 the frame and, in ``vector.json``, the coder's final state of each slice. ``errors/errors.json``
 lists bad frames with the number that a decoder must answer. The expected values come from the
-reference; a test has them confirmed by a codec that shares nothing with it.
+reference; a test has them confirmed by a codec that shares nothing with it. ``seal`` holds keys,
+sealed units and bad ones, all as hexadecimal digits.
 """
 
 from __future__ import annotations
@@ -43,6 +44,8 @@ from isthmus.codec.quantise import levels_of  # noqa: E402
 from isthmus.codec.reference import encode_levels  # noqa: E402
 from isthmus.codec.start import initial_contexts  # noqa: E402
 from isthmus.profile import Profile  # noqa: E402
+from isthmus.seal import TAG_BYTES, seal  # noqa: E402
+from isthmus.server.keys import device_key  # noqa: E402
 from isthmus_gen.vectors import final_states  # noqa: E402
 
 FOLDER = ROOT / "tests" / "vectors"
@@ -199,7 +202,49 @@ def render() -> dict[str, bytes]:
             files["v1_1/budgets/budgets.json"] = render_budgets(profile, tensor)
     for folder, bad in (("v1", bad_frames()), ("v1_1", bad_packets())):
         files.update(render_errors(f"{folder}/errors", bad))
-    return files
+    return {**files, **render_seals()}
+
+
+def render_seals() -> dict[str, bytes]:
+    """Device keys, sealed units, and sealed units that a receiver must refuse (code 99)."""
+    secret = bytes(range(1, 33))
+    keys = {device: device_key(secret, device) for device in (0, 7, 0x01020304, 0xFFFFFFFF)}
+    listed = [
+        {"secret": secret.hex(), "device": device, "key": key.hex()} for device, key in keys.items()
+    ]
+    sealed = []
+    for index, tag_bytes in enumerate(TAG_BYTES):
+        for size in (1, 43, 44, 51, 52, 244):  # around the ends of HMAC's blocks
+            device = list(keys)[(index + size) % len(keys)]
+            counter = (size * 0x0123456789AB + index) & 0xFFFFFFFFFFFF
+            unit = (noise(size + index, size) & 255).astype(np.uint8).tobytes()
+            made = seal(keys[device], device, counter, unit, tag_bytes)
+            fields = {"device": device, "counter": counter, "tag_bytes": tag_bytes}
+            hexed = {"key": keys[device].hex(), "unit": unit.hex(), "sealed": made.hex()}
+            sealed.append({**fields, **hexed})
+    good = seal(keys[7], 7, 9, b"a unit of some bytes", 8)
+    unsigned = seal(keys[7], 7, 9, b"a unit of some bytes", 0)
+    bad = [
+        {"why": why, "key": keys[7].hex(), "sealed": data.hex(), "code": 99}
+        for why, data in (
+            ("no bytes", b""), ("a bare unit", b"\x10" + good[1:]),
+            ("version 2", b"\x28" + good[1:]), ("another reserved bit", b"\x1a" + good[1:]),
+            ("bit 0", b"\x19" + good[1:]), ("header cut short", good[:11]),
+            ("a tag of 9 bytes", good[:1] + b"\x09" + good[2:]),
+            ("no unit", seal(keys[7], 7, 9, b"u", 8)[:20]), ("no unit and no tag", unsigned[:12]),
+            ("not signed", unsigned), ("a byte less", good[:-1]), ("a byte more", good + b"\0"),
+            ("the tag changed", good[:-1] + bytes((good[-1] ^ 1,))),
+            ("the unit changed", good[:12] + b"A" + good[13:]),
+            ("the counter changed", good[:6] + b"\x0a" + good[7:]),
+            ("another device's key", seal(keys[0], 7, 9, b"a unit of some bytes", 8)),
+            ("another tag's length", good[:1] + b"\x0c" + good[2:]),
+        )
+    ]  # fmt: skip
+    return {
+        "seal/keys.json": to_json(listed),
+        "seal/seals.json": to_json(sealed),
+        "seal/errors.json": to_json(bad),
+    }
 
 
 def render_errors(folder: str, cases: list[BadFrame]) -> dict[str, bytes]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 import re
+import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,7 +17,10 @@ import cffi
 import numpy as np
 import pytest
 from codec_backends import sanitised_flags
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives import hmac as openssl_hmac
 
+from isthmus.errors import SealError
 from isthmus.native.build import compile_shared, runtime_dir
 from isthmus.seal import TAG_BYTES, open_seal, seal
 
@@ -159,6 +164,47 @@ def test_c_seals_as_python_does(c: tuple[Any, Any], tag_bytes: int) -> None:
             assert made == seal(key, device, counter + step, unit, tag_bytes)
             if tag_bytes:
                 assert open_seal(key, made).unit == unit
+
+
+def vectors(name: str) -> list[dict[str, Any]]:
+    file = Path(__file__).resolve().parents[1] / "vectors" / "seal" / f"{name}.json"
+    found: list[dict[str, Any]] = json.loads(file.read_text(encoding="ascii"))
+    assert len(found) >= 4
+    return found
+
+
+@pytest.mark.parametrize("case", vectors("seals"), ids=lambda case: f"{len(case['sealed']) // 2}")
+def test_the_vectors_in_c_python_and_openssl(c: tuple[Any, Any], case: dict[str, Any]) -> None:
+    key, unit, sealed = (bytes.fromhex(case[name]) for name in ("key", "unit", "sealed"))
+    device, counter, tag_bytes = (case[name] for name in ("device", "counter", "tag_bytes"))
+    assert Sealer(c, key, device, counter, END, tag_bytes).sign(unit) == (OK, sealed)
+    assert seal(key, device, counter, unit, tag_bytes) == sealed
+    body = (
+        struct.pack("<BBIIH", 0x18, tag_bytes, device, counter & 0xFFFFFFFF, counter >> 32) + unit
+    )
+    state = openssl_hmac.HMAC(key, hashes.SHA256())
+    state.update(body)
+    assert sealed == body + state.finalize()[:tag_bytes]
+
+
+@pytest.mark.parametrize("case", vectors("errors"), ids=lambda case: case["why"])
+def test_the_bad_vectors_are_refused(case: dict[str, Any]) -> None:
+    with pytest.raises(SealError) as caught:
+        open_seal(bytes.fromhex(case["key"]), bytes.fromhex(case["sealed"]))
+    assert caught.value.code == case["code"]
+
+
+@pytest.mark.parametrize("case", vectors("keys"), ids=lambda case: str(case["device"]))
+def test_the_keys_in_c(c: tuple[Any, Any], case: dict[str, Any]) -> None:
+    """HKDF is two HMACs for one block: extract with the salt, expand with info and 1."""
+    ffi, lib = c
+    state, made = ffi.new("isth_hmac_key *"), ffi.new("uint8_t[32]")
+    secret = bytes.fromhex(case["secret"])
+    lib.isth_hmac_key_init(state, b"isthmus device key 1", 20)
+    lib.isth_hmac(state, secret, len(secret), made)
+    lib.isth_hmac_key_init(state, made, 32)
+    lib.isth_hmac(state, struct.pack("<IB", case["device"], 1), 5, made)
+    assert bytes(made).hex() == case["key"]
 
 
 @pytest.mark.parametrize("at", [0, 1, 11, 12, 13, 20, 300])
