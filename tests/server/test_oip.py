@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import gzip
 import json
@@ -14,12 +15,20 @@ from fake_service import FakeService
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from isthmus.errors import BodyTooLargeError, ModelUnknownError, RequestError
+from isthmus.errors import (
+    BodyTooLargeError,
+    BundleFormatError,
+    ChecksumError,
+    ModelUnknownError,
+    RequestError,
+)
 from isthmus.server.bodies import check_length, inflate
+from isthmus.server.config import LimitsConfig
+from isthmus.server.infer import http_status, infer, most_frames
 from isthmus.server.jsonform import answer_json, dump, peek_sequence, refusal_json
 from isthmus.server.oip import InferRequest, WantedOutput, parse_infer
 from isthmus.server.oip_answer import find_generations, infer_body, model_metadata
-from isthmus.server.types import Answer, Timings, Top
+from isthmus.server.types import Answer, Origin, Timings, Top
 
 MOST = 8
 # A frame's header as BITSTREAM.md lays it out: version 1, rung 1, no payload, sequence 0x0203.
@@ -421,3 +430,33 @@ def test_metadata_of_a_bundle() -> None:
         find_generations(fleet, "other")
     with pytest.raises(ModelUnknownError, match=f"allowed: {version}"):
         find_generations(fleet, "digits", "000000000000")
+
+
+def test_the_frames_of_a_request_wait_together() -> None:
+    service = FakeService()
+    frames = [service.digits.frame(n) for n in range(3)]
+    frames[1] = frames[1][:-1] + b"?"
+
+    async def run() -> None:
+        service.gate = asyncio.Event()
+        task = asyncio.create_task(infer(service, frames, Origin("http", "7"), "digits"))
+        while len(service.seen) < 3:
+            await asyncio.sleep(0)
+        assert not task.done()
+        service.gate.set()
+        with pytest.raises(ChecksumError, match=r"^inputs\[0\].data\[1\]: frame.header.checksum"):
+            await task
+
+    asyncio.run(asyncio.wait_for(run(), 10))
+    assert [data for data, _ in service.seen] == frames
+
+
+def test_how_many_frames_a_request_may_have() -> None:
+    assert most_frames(LimitsConfig(queue=100, device_queue=20)) == 20
+    assert most_frames(LimitsConfig(queue=10, device_queue=20)) == 10
+
+
+def test_statuses_of_refusals() -> None:
+    assert http_status(ChecksumError("frame", "is damaged")) == 422
+    assert http_status(RequestError("body", "is no JSON")) == 400
+    assert http_status(BundleFormatError("bundle", "is damaged")) == 500
