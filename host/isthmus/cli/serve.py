@@ -12,6 +12,7 @@ import typer
 from isthmus.errors import MissingExtraError, OptionError
 
 if TYPE_CHECKING:
+    from isthmus.server.ray_run import RayRunning
     from isthmus.server.run import Running
 
 __all__ = ["register"]
@@ -61,8 +62,8 @@ def serve(
         isthmus serve resnet=out/v1 resnet=out/v2 --config server.toml
     """
     try:
-        from isthmus.server import logs
         from isthmus.server.config import load_config
+        from isthmus.server.logs import configure_logs
         from isthmus.server.run import run
     except ImportError as error:
         raise MissingExtraError(str(error.name), "is not installed", remedy=_EXTRA) from error
@@ -72,17 +73,21 @@ def serve(
         bundles, host, port, grpc_port, udp_port, mqtt, mqtt_root, serial, allow_open
     )
     settings = load_config(config, **overrides)
-    logs.configure(settings.log)
+    configure_logs(settings.log)
     if engine == "ray":
-        from isthmus.server.ray_app import run_ray
-
+        try:
+            from isthmus.server.ray_run import run_ray
+        except ImportError as error:
+            raise MissingExtraError(
+                str(error.name), "is not installed", remedy='pip install "isthmus[ray]"'
+            ) from error
         run_ray(settings, _announcer(json))
         return
     run(settings, _announcer(json))
 
 
 def _announcer(json: bool) -> Any:
-    def started(server: Running) -> None:
+    def started(server: Running | RayRunning) -> None:
         """Tells the ports: one line, for people or for programs."""
         if json:
             line = json_text.dumps({"ports": server.ports, "models": _models(server)})
@@ -97,7 +102,7 @@ def _announcer(json: bool) -> Any:
     return started
 
 
-def _models(server: Running) -> list[dict[str, str]]:
+def _models(server: Running | RayRunning) -> list[dict[str, str]]:
     return [{"name": m.name, "version": m.version} for m in server.service.fleet.models()]
 
 

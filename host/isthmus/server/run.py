@@ -11,6 +11,7 @@ from typing import Any
 
 import structlog
 
+from isthmus.errors import ConfigError
 from isthmus.server.access import Tokens, check_exposure
 from isthmus.server.config import ServerConfig
 from isthmus.server.http import HttpServer
@@ -43,7 +44,12 @@ class Running:
         if config.udp is not None:
             from isthmus.server.udp import serve_udp
 
-            await self._open("udp", serve_udp(self.service, config.udp))
+            try:
+                await self._open("udp", serve_udp(self.service, config.udp))
+            except OSError as error:
+                place = f"{config.udp.host}:{config.udp.port}"
+                why = error.strerror or str(error)
+                raise ConfigError("udp", f"{place} cannot be listened on ({why})") from error
         if config.serial:
             from isthmus.server.serial_link import serve_serial
 
@@ -52,7 +58,11 @@ class Running:
         if config.mqtt is not None:
             from isthmus.server.mqtt import serve_mqtt
 
-            await self._open("mqtt", serve_mqtt(self.service, config.mqtt))
+            limits = config.limits
+            opening = serve_mqtt(
+                self.service, config.mqtt, body_bytes=limits.body_bytes, drain_s=config.drain_s
+            )
+            await self._open("mqtt", opening)
         if config.http.enabled:
             self._http = HttpServer(self.service)
             self.ports["http"] = self._http.port
