@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,14 +12,14 @@ import numpy.typing as npt
 from isthmus.profile import Profile, Rung, TensorSpec
 from isthmus.server.types import Answer, Origin, Timings, Top
 
-DIGITS = tuple("zero one two three four five six seven eight nine".split())
+DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 Item = tuple[Origin, Answer, npt.NDArray[np.uint8], Any]
 
 
 def rung(levels: int, clip: tuple[float, float]) -> Rung:
     """A rung with values from one end of the clip range to the other."""
     values = tuple(float(v) for v in np.linspace(*clip, levels))
-    middles = tuple((a + b) / 2 for a, b in zip(values, values[1:], strict=False))
+    middles = tuple((a + b) / 2 for a, b in itertools.pairwise(values))
     return Rung(
         levels=levels, clip=clip, quantizer="uniform", thresholds=middles, values=values, rate=5,
         initial=(32768,) * (levels - 1), table_i8=None, thresholds_i16=None,
