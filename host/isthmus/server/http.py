@@ -15,7 +15,7 @@ from isthmus.errors import ConfigError, UnauthorizedError
 from isthmus.server.access import Tokens, tls_context
 from isthmus.server.dashboard import dashboard_routes
 from isthmus.server.http_oip import oip_routes
-from isthmus.server.jsonform import refusal_json
+from isthmus.server.jsonform import dump
 from isthmus.server.service import Service
 
 __all__ = ["HttpServer", "make_app"]
@@ -85,7 +85,7 @@ def _guarded(app: App, tokens: Tokens, signed: bool) -> App:
 
 
 async def _refuse(send: Send, error: UnauthorizedError) -> None:
-    body = refusal_json(error)
+    body = dump({"error": str(error), "code": error.code, "name": error.name})
     headers = [
         (b"content-type", b"application/json"),
         (b"content-length", str(len(body)).encode()),

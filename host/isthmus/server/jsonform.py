@@ -10,6 +10,8 @@ import json
 import math
 from typing import Any
 
+import orjson
+
 from isthmus.codec.frame import Octets
 from isthmus.errors import IsthmusError
 from isthmus.server.types import Answer
@@ -38,16 +40,20 @@ def _finite(value: Any) -> Any:
 
 
 def answer_json(answer: Answer) -> bytes:
-    """The answer to one frame: ``outputs`` nested as the back half's shapes, times in ms."""
+    """The answer to one frame: ``outputs`` nested as the back half's shapes, times in ms.
+
+    By orjson, which takes a tenth of json's time for it and reads numpy's arrays: values are
+    written in the fewest digits that read back as the same float32.
+    """
     times = answer.timings
-    return dump(
+    return orjson.dumps(
         {
             "model": answer.model,
             "version": answer.version,
             "device": answer.device,
             "sequence": answer.sequence,
             "rung": answer.rung,
-            "outputs": {name: values.tolist() for name, values in answer.outputs.items()},
+            "outputs": answer.outputs,
             "top": [
                 {"index": top.index, "value": top.value, "label": top.label} for top in answer.top
             ],
@@ -60,7 +66,8 @@ def answer_json(answer: Answer) -> bytes:
                 "compute": _milliseconds(times.compute),
                 "total": _milliseconds(times.total),
             },
-        }
+        },
+        option=orjson.OPT_SERIALIZE_NUMPY,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -18,6 +19,9 @@ from isthmus.server.http import HttpServer
 from isthmus.server.service import Service
 
 __all__ = ["Running", "run", "running"]
+
+#: Objects made and not freed before the youngest generation is collected.
+_GC_THRESHOLD = 20_000
 
 _log = structlog.get_logger("isthmus.server")
 
@@ -107,7 +111,19 @@ async def running(config: ServerConfig) -> AsyncIterator[Running]:
         stack.push_async_callback(server.close)
         await service.start()
         await server.open_links()
+        _settle_memory()
         yield server
+
+
+def _settle_memory() -> None:
+    """Keeps the collector of cycles off what lives as long as the server.
+
+    Requests make few cycles, and a full collection looks at every object there is: with its
+    defaults it took a tenth of the event loop's time under load.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_GC_THRESHOLD, 20, 20)
 
 
 async def _serve(config: ServerConfig, started: Callable[[Running], None]) -> None:
