@@ -12,7 +12,7 @@ from typing import Any
 
 import aiomqtt
 import pytest
-from broker import Broker, running_broker
+from benchmarks.mqtt_broker import Broker, free_port, running_broker
 from fake_service import FakeService, expected_outputs
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
@@ -622,7 +622,6 @@ def test_files_that_cannot_be_used(fields: dict[str, Any], said: str) -> None:
 
 def test_without_a_broker_it_tries_again_and_can_be_closed() -> None:
     async def scenario() -> None:
-        from broker import free_port
 
         link = await serve_mqtt(FakeService(), MqttConfig(host="127.0.0.1", port=free_port()))
         await asyncio.sleep(0.15)

@@ -1,4 +1,4 @@
-"""A real mosquitto on a free port of loopback, for the tests of MQTT."""
+"""A real mosquitto on a free port of loopback, for benchmarks and tests of MQTT."""
 
 from __future__ import annotations
 
