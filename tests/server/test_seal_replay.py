@@ -67,7 +67,7 @@ STEP = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     steps=st.lists(STEP, max_size=120),
     window=st.sampled_from([64, 128, 1024]),
@@ -81,7 +81,7 @@ def test_any_order_as_a_set_says(
     path = tmp_path_factory.mktemp("replay") / "r.db"
 
     def opened() -> ReplayStore:
-        return ReplayStore(path, window=window, ahead=ahead, devices=devices)
+        return ReplayStore(path, window=window, ahead=ahead, ahead_max=ahead, devices=devices)
 
     store = opened()
     models = {device: Model(window) for device in range(3)}
@@ -198,15 +198,64 @@ def test_one_commit_pays_for_many(path: Path) -> None:
         for device in range(500):
             store.check_and_set(device, 0)
         before = store._base.total_changes
-        commits = []
-        store._base.set_trace_callback(
-            lambda text: commits.append(text) if text == "COMMIT" else None
-        )
+        commits = commits_of(store)
         for counter in range(1, 321):
             for device in range(500):
                 store.check_and_set(device, counter)
         assert len(commits) <= 320 * 500 // 32 // 100
         assert store._base.total_changes - before <= 320 * 500 // 16 + 500
+
+
+def commits_of(store: ReplayStore) -> list[str]:
+    """A list that gets an entry for each commit from now on."""
+    commits: list[str] = []
+    store._base.set_trace_callback(lambda text: commits.append(text) if text == "COMMIT" else None)
+    return commits
+
+
+def test_the_mark_goes_further_ahead_of_a_device_that_sends_much(path: Path) -> None:
+    """Thousands within a second: 32, 64, 128 .. 4096 ahead, and back when it is slow."""
+    now = [0.0]
+    with ReplayStore(path, clock=lambda: now[0]) as store:
+        commits = commits_of(store)
+        for counter in range(32 + 64 + 128 + 256 + 512 + 1024 + 2048 + 4096):
+            store.check_and_set(1, counter)
+        assert len(commits) == 8
+        store.check_and_set(1, 8160)
+        assert store._windows[1].span == 4096
+        for expected in (2048, 1024, 512, 256, 128, 64, 32, 32):
+            now[0] += 5.0
+            store.check_and_set(1, store._windows[1].mark + 1)
+            assert store._windows[1].span == expected
+        now[0] += 2.0  # neither soon nor late
+        store.check_and_set(1, store._windows[1].mark + 1)
+        assert store._windows[1].span == 32
+
+
+def test_a_restart_raises_all_marks_in_one_commit(path: Path) -> None:
+    with ReplayStore(path) as store:
+        for device in range(300):
+            store.check_and_set(device, 100)
+    with ReplayStore(path) as store:
+        commits = commits_of(store)
+        for device in range(300):
+            assert not takes(store, device, 100)
+            assert takes(store, device, 99)
+            assert takes(store, device, 101)
+        assert commits == []
+
+
+def test_crashes_in_a_row_do_not_lock_out_a_quiet_device(path: Path) -> None:
+    """It loses fewer than 32 counters, however often the server falls before it sends again."""
+    with ReplayStore(path) as store:
+        assert takes(store, 1, 100)
+    for counter in range(20):
+        store = ReplayStore(path)
+        assert takes(store, 2, 1000 * counter)
+        crash(store)
+    with ReplayStore(path) as store:
+        assert not takes(store, 1, 100)
+        assert takes(store, 1, 132)
 
 
 def test_a_commit_is_on_the_disk(path: Path) -> None:
@@ -313,7 +362,7 @@ import os, sys
 from pathlib import Path
 from isthmus.errors import ReplayError
 from isthmus.server.replay import ReplayStore
-store = ReplayStore(Path(sys.argv[1]), ahead=32)
+store = ReplayStore(Path(sys.argv[1]), ahead=32, ahead_max=32)
 for counter in range(int(sys.argv[2]), 10**6):
     for device in (1, 2):
         try:

@@ -4,25 +4,28 @@ In memory each device has the largest counter accepted and a ring of bits for th
 on by whole blocks as in RFC 6479: a counter is accepted once, in any order within the window.
 
 On disk (SQLite, one writer) each device has a mark that no accepted counter is above. The mark is
-written ahead: when a counter passes it, it goes to ``counter + ahead - 1`` and is committed, to the
-disk, before the counter is accepted; the marks of devices that used up half of theirs go along in
-the same commit. So most counters cost no write at all.
+written ahead: when a counter passes it, it goes ``span - 1`` further than the counter and is
+committed, to the disk, before the counter is accepted; the marks of devices that used up half of
+theirs go along in the same commit. So most counters cost no write at all. The span is ``ahead``,
+and doubles, up to ``ahead_max``, while it lasts a device for less than a second.
 
 What that trades: ``close`` keeps each window exactly. After a crash all counters up to the mark
 count as used, so that none is accepted twice, and a device loses what it sends until it is past
-the mark: fewer than ``ahead`` counters that it did not use before the crash. A device that gets
-code 100 may skip ``ahead`` counters to be heard at once; ``ahead=1`` loses nothing but late
-arrivals, for a commit a frame. A unit that was accepted before the crash and not answered is
-refused when it is delivered again: the device has to seal it anew.
+the mark: fewer than ``ahead`` counters that it did not use before, or those of a few seconds. A
+device that gets code 100 may skip ``ahead_max`` counters to be heard at once. With both at 1
+nothing is lost but late arrivals, for a commit a frame. A unit that was accepted before the crash
+and not answered is refused when it is delivered again: the device has to seal it anew.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import sqlite3
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -35,6 +38,7 @@ __all__ = ["ReplayStore"]
 
 _BLOCK_BITS = 64
 _RAISED_MAX = 1000
+_SPAN_SECONDS = 1.0
 _APPLICATION = 0x49535452
 _VERSION = 1
 _TABLE = """CREATE TABLE windows (
@@ -49,14 +53,20 @@ _PUT = (
 
 
 class _Window:
-    """The counters of one device: ``top`` the largest accepted, ``mark`` what the disk has."""
+    """The counters of one device.
 
-    __slots__ = ("mark", "seen", "top")
+    ``top`` is the largest accepted and ``mark`` what the disk has (-1: nothing to go on from);
+    ``span`` is how far ahead of ``top`` the mark was put, at the time ``raised``.
+    """
 
-    def __init__(self, top: int, mark: int, seen: bytearray) -> None:
+    __slots__ = ("mark", "raised", "seen", "span", "top")
+
+    def __init__(self, top: int, mark: int, seen: bytearray, span: int) -> None:
         self.top = top
         self.mark = mark
         self.seen = seen
+        self.span = span
+        self.raised = -math.inf
 
 
 class ReplayStore:
@@ -64,15 +74,23 @@ class ReplayStore:
 
     path      the file; None keeps nothing over a restart
     window    how far below the largest counter a late one may be; rounded up to whole blocks of 64
-    ahead     counters that one commit pays for
+    ahead     counters of a device that one commit pays for, up to ahead_max where it sends many
     devices   windows held in memory; the one unused for longest goes to the disk for another
+    clock     seconds that only grow
 
     Raises ConfigError where the file cannot be used, or another process has it. Safe to use from
     several threads.
     """
 
     def __init__(
-        self, path: Path | None, *, window: int = 1024, ahead: int = 32, devices: int = 10_000
+        self,
+        path: Path | None,
+        *,
+        window: int = 1024,
+        ahead: int = 32,
+        ahead_max: int = 4096,
+        devices: int = 10_000,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         for name, value in (("window", window), ("ahead", ahead), ("devices", devices)):
             if value < 1:
@@ -80,7 +98,10 @@ class ReplayStore:
         # one block more than the window: the top block is being filled
         self._blocks = (window + _BLOCK_BITS - 1) // _BLOCK_BITS + 1
         self._window = (self._blocks - 1) * _BLOCK_BITS
+        self._length = self._blocks * _BLOCK_BITS // 8
         self._ahead = ahead
+        self._ahead_max = max(ahead, ahead_max)
+        self._clock = clock
         self._devices = devices
         self._path = str(path) if path is not None else "replay"
         self._lock = threading.Lock()
@@ -88,6 +109,11 @@ class ReplayStore:
         self._low: set[int] = set()  # devices that used up half of what their mark allows
         self._closed = False
         self._base = _open(path)
+        try:
+            self._load()
+        except sqlite3.Error as error:
+            self._base.close()
+            raise ConfigError(self._path, f"cannot be used ({error})") from error
 
     def check_and_set(self, device: int, counter: int) -> None:
         """Takes ``counter`` of ``device``, or raises ReplayError: it was used, or is too old.
@@ -112,7 +138,7 @@ class ReplayStore:
                 self._reserve(device, state, counter)
             if counter > top:
                 self._advance(state, counter)
-                if counter + self._ahead // 2 > state.mark:
+                if counter + state.span // 2 > state.mark:
                     self._low.add(device)
             state.seen[(counter >> 3) % len(state.seen)] |= 1 << (counter & 7)
 
@@ -150,7 +176,7 @@ class ReplayStore:
             raise ReplayError(
                 "seal.counter", f"{counter} of device {device} was used before",
                 allowed="each counter once",
-                remedy=f"after a restart of the server: skip {self._ahead} counters",
+                remedy=f"after a crash of the server: skip {self._ahead_max} counters",
             )  # fmt: skip
 
     def _advance(self, state: _Window, counter: int) -> None:
@@ -167,7 +193,6 @@ class ReplayStore:
         """The window of a device that is not in memory, as the disk has it."""
         if len(self._windows) >= self._devices:
             self._evict()
-        length = self._blocks * _BLOCK_BITS // 8
         try:
             row = self._base.execute(
                 "SELECT top, seen FROM windows WHERE device = ?", (device,)
@@ -175,30 +200,55 @@ class ReplayStore:
         except sqlite3.Error as error:
             raise self._failed(error) from error
         if row is None:
-            return _Window(-1, -1, bytearray(length))
+            return _Window(-1, -1, bytearray(self._length), self._ahead)
         top, seen = row
-        if seen is not None and len(seen) == length:
+        if seen is not None and len(seen) == self._length:
             # a window that was kept exactly; whoever goes on from it must first raise the mark
-            return _Window(top, -1, bytearray(seen))
+            return _Window(top, -1, bytearray(seen), self._ahead)
         # all up to the mark count as used; those above it, in its block, are still to come
-        ring = bytearray(b"\xff" * length)
+        ring = bytearray(b"\xff" * self._length)
         at = top // _BLOCK_BITS % self._blocks * 8
         ring[at : at + 8] = ((2 << top % _BLOCK_BITS) - 1).to_bytes(8, "little")
-        return _Window(top, top, ring)
+        return _Window(top, top, ring, self._ahead)
+
+    def _load(self) -> None:
+        """Takes the windows that were kept exactly to memory, and raises all their marks at once.
+
+        Those that a crash left stay as they are until their device comes: raising them at every
+        start would put them out of reach of a device that sends little.
+        """
+        kept = self._base.execute(
+            "SELECT device, top, seen FROM windows WHERE length(seen) = ? LIMIT ?",
+            (self._length, self._devices),
+        ).fetchall()
+        for device, top, seen in kept:
+            mark = top + self._ahead - 1
+            self._windows[device] = _Window(top, mark, bytearray(seen), self._ahead)
+        if kept:
+            self._commit([(device, w.mark, None) for device, w in self._windows.items()])
 
     def _reserve(self, device: int, state: _Window, counter: int) -> None:
         """Commits a mark above ``counter``, and those of devices that soon need one."""
-        raised = {device: max(counter, state.top) + self._ahead - 1}
+        now = self._clock()
         self._low.discard(device)
-        for other in list(islice(self._low, _RAISED_MAX)):
-            raised[other] = self._windows[other].top + self._ahead - 1
+        raised = [(device, state, max(counter, state.top), self._span(state, now))]
+        for other in islice(self._low, _RAISED_MAX):
+            window = self._windows[other]
+            raised.append((other, window, window.top, self._span(window, now)))
         try:
-            self._commit([(one, mark, None) for one, mark in raised.items()])
+            self._commit([(one, top + span - 1, None) for one, _, top, span in raised])
         except sqlite3.Error as error:
             raise self._failed(error) from error
-        for one, mark in raised.items():
-            self._windows[one].mark = mark
+        for one, window, top, span in raised:
+            window.mark, window.span, window.raised = top + span - 1, span, now
             self._low.discard(one)
+
+    def _span(self, window: _Window, now: float) -> int:
+        """How far ahead the next mark goes: for a second of the device's counters, or some."""
+        lasted = now - window.raised
+        if lasted < _SPAN_SECONDS:
+            return min(2 * window.span, self._ahead_max)
+        return max(window.span // 2, self._ahead) if lasted > 4 * _SPAN_SECONDS else window.span
 
     def _evict(self) -> None:
         """Keeps the window unused for longest exactly, with some more, and forgets them."""
