@@ -257,6 +257,32 @@ def test_closing_gives_up_in_time() -> None:
     run(scene())
 
 
+def test_an_address_that_is_taken_is_an_error() -> None:
+    async def scene() -> None:
+        service = FakeService()
+        async with linked(service) as (link, _):
+            with pytest.raises(OSError, match="in use"):
+                await serve_udp(service, UdpConfig(port=link.port))
+
+    run(scene())
+
+
+def test_a_burst_is_answered_whole() -> None:
+    """300 datagrams before the loop has read one: more than a socket holds unasked."""
+
+    async def scene() -> None:
+        service = FakeService()
+        async with linked(service) as (link, client):
+            client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+            for number in range(300):
+                client.send(service.digits.frame(number))
+            found = [unpack(await client.receive()) for _ in range(300)]
+            assert [one.sequence for one in found] == list(range(300))
+            assert link.counts.answered == 300
+
+    run(scene())
+
+
 def test_a_full_socket_loses_replies_and_keeps_none() -> None:
     async def scene() -> None:
         service = FakeService()

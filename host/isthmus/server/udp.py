@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import socket
 from typing import Any, cast
 
 import structlog
@@ -38,6 +39,9 @@ TOLD_TO_ALL: tuple[type[IsthmusError], ...] = (
 )  # fmt: skip
 """The refusals that are sent beyond loopback too."""
 
+
+#: Asked for; the system may give less (Linux: net.core.rmem_max).
+_RECEIVE_BYTES = 4 << 20
 
 _log = structlog.get_logger("isthmus.server")
 
@@ -139,8 +143,19 @@ async def serve_udp(service: FrameService, config: UdpConfig, **bounds: int) -> 
     OSError where the address cannot be bound.
     """
     loop = asyncio.get_running_loop()
-    _, link = await loop.create_datagram_endpoint(
-        lambda: UdpLink(service, **bounds), local_addr=(config.host, config.port)
-    )
+    found = await loop.getaddrinfo(config.host, config.port, type=socket.SOCK_DGRAM)
+    family, kind, protocol, _, address = found[0]
+    bound = socket.socket(family, kind, protocol)
+    try:
+        # Boards send at the same moment: the system keeps what the loop has not come to yet.
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BYTES)
+        bound.setblocking(False)
+        bound.bind(address)
+        _, link = await loop.create_datagram_endpoint(
+            lambda: UdpLink(service, **bounds), sock=bound
+        )
+    except OSError:
+        bound.close()
+        raise
     _log.info("udp_listening", host=config.host, port=link.port)
     return link
