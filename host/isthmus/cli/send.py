@@ -110,6 +110,7 @@ def send(
         ca=ca,
         username=username,
         password=_password(password_file),
+        first_number=None if secret_file is None else first_device,
     )
     link = open_link(target)
     board = Board(opened)

@@ -16,6 +16,7 @@ from isthmus.server.simulator.replies import Reply
 
 __all__ = ["GrpcSender"]
 
+_State = grpc.ChannelConnectivity
 _CONNECT_S = 5.0
 _METHOD = "/inference.GRPCInferenceService/ModelInfer"
 _CODES = {row.code for row in ERROR_TABLE}
@@ -29,7 +30,7 @@ class GrpcSender:
 
     def __init__(self, host: str, port: int, options: LinkOptions) -> None:
         self._where = f"{host}:{port}"
-        self._name = options.name
+        self._options = options
         self._count = options.count(4)
         self._channels: list[Any] = []
         self._calls: list[Any] = []
@@ -48,19 +49,23 @@ class GrpcSender:
                 )
             )
 
+        first = self._channels[0]
+        state = first.get_state(try_to_connect=True)
         try:
             async with asyncio.timeout(_CONNECT_S):
-                await self._channels[0].channel_ready()
-        except TimeoutError as error:
-            raise LinkError(
-                self._where, "cannot be reached (no gRPC)", remedy="start the server"
-            ) from error
+                while state not in (_State.READY, _State.TRANSIENT_FAILURE):
+                    await first.wait_for_state_change(state)
+                    state = first.get_state(try_to_connect=True)
+        except TimeoutError:
+            state = _State.TRANSIENT_FAILURE
+        if state is not _State.READY:
+            raise LinkError(self._where, "cannot be reached by gRPC", remedy="start the server")
 
     async def send(self, device: int, sequence: int, units: list[bytes]) -> Reply:
         """One call."""
         (unit,) = units
-        request = pb.ModelInferRequest(model_name=self._name)
-        request.parameters["device"].string_param = f"sim-{device}"
+        request = pb.ModelInferRequest(model_name=self._options.name)
+        request.parameters["device"].string_param = self._options.device_name(device)
         request.inputs.add(name="bitstream", datatype="BYTES", shape=[1])
         request.raw_input_contents.append(len(unit).to_bytes(4, "little") + unit)
         try:

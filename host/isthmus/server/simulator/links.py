@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import secrets
 import ssl
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from isthmus.errors import BusyError, LinkError, OptionError
 from isthmus.server.simulator.replies import Pending, Reply, read_compact, read_json
@@ -24,7 +25,11 @@ _BAUD = 115200
 
 @dataclass(frozen=True)
 class LinkOptions:
-    """Where to and how. ``name`` is the model's, ``connections`` 0 leaves their number to us."""
+    """Where to and how. ``name`` is the model's, ``connections`` 0 leaves their number to us.
+
+    Boards that seal are called by their number, from ``first_number`` on; others ``prefix`` and 0,
+    1, 2 ...: a name of the run's own keeps runs apart that share a server.
+    """
 
     url: str
     name: str
@@ -33,6 +38,14 @@ class LinkOptions:
     ca: Path | None = None
     username: str = ""
     password: str | None = None
+    first_number: int | None = None
+    prefix: str = field(default_factory=lambda: f"sim-{secrets.token_hex(3)}-")
+
+    def device_name(self, device: int) -> str:
+        """What device ``device`` of the run is called."""
+        if self.first_number is not None:
+            return str(self.first_number + device)
+        return f"{self.prefix}{device}"
 
     def count(self, most: int) -> int:
         """Connections to open."""
@@ -117,10 +130,11 @@ class HttpSender:
         self, host: str, port: int, options: LinkOptions, tls: ssl.SSLContext | None
     ) -> None:
         self._where = (host, port)
+        self._options = options
         self._tls = tls
         self._count = options.count(64)
         self._free: asyncio.LifoQueue[_HttpConnection] = asyncio.LifoQueue()
-        self._path = f"/v2/models/{options.name}/frames"
+        self._path = f"/v2/models/{quote(options.name)}/frames"
 
     async def open(self) -> None:
         """Opens one connection, to see that somebody listens; the others when they are needed."""
@@ -134,9 +148,10 @@ class HttpSender:
         """One request; a connection that the server closed in between is opened once more."""
         connection = await self._free.get()
         (unit,) = units
+        name = self._options.device_name(device)
         head = (
             f"POST {self._path} HTTP/1.1\r\nHost: {self._where[0]}:{self._where[1]}\r\n"
-            f"Content-Length: {len(unit)}\r\nX-Isthmus-Device: sim-{device}\r\n"
+            f"Content-Length: {len(unit)}\r\nX-Isthmus-Device: {name}\r\n"
             "Content-Type: application/octet-stream\r\n\r\n"
         ).encode("ascii")
         try:

@@ -29,13 +29,13 @@ class MqttSender:
     ) -> None:
         self._topics = Topics(root)
         self._options = options
-        self._run = secrets.token_hex(4)
+        run = secrets.token_hex(4)
         self._pending = Pending()
         self._bad = 0
         self._connections: list[MqttConnection] = []
         self._settings = [
             MqttSettings(
-                host, port, f"isthmus-send-{self._run}-{number}", receive_maximum=_WINDOW,
+                host, port, f"isthmus-send-{run}-{number}", receive_maximum=_WINDOW,
                 username=options.username, password=options.password, tls=tls,
             )
             for number in range(options.count(16))
@@ -47,7 +47,7 @@ class MqttSender:
         return self._pending.unexpected + self._bad
 
     def _address(self, device: int) -> Address:
-        return Address(self._options.name, f"sim-{self._run}-{device}")
+        return Address(self._options.name, self._options.device_name(device))
 
     async def open(self) -> None:
         """Connects and subscribes."""
