@@ -71,6 +71,7 @@ class Device:
     rate: float = 0.0
     rated: float = 0.0
     kept: float = -math.inf
+    order: list[str | int] | None = None
 
     def frames_a_second(self, now: float) -> float:
         """Frames a second, the last ones weighing most."""

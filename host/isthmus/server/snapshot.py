@@ -31,6 +31,7 @@ from __future__ import annotations
 import base64
 import heapq
 import math
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -48,6 +49,7 @@ __all__ = ["SORTS", "channel_grid", "device", "state"]
 _MINUTE = 60
 _OUTPUT_ROWS = 24
 _FEATURE_BYTES = 1 << 18
+_DIGITS = re.compile("([0-9]+)")
 _TEXTS = {row.code: row.text for row in ERROR_TABLE}
 
 SORTS = (
@@ -253,7 +255,7 @@ def _has(one: Device, word: str) -> bool:
 
 def _sort_value(one: Device, sort: str, now: float) -> Any:
     if sort == "name":  # cam-9 before cam-10
-        return _natural(one.name)
+        return _natural(one)
     if sort == "rate":
         return one.frames_a_second(now)
     if sort == "latency":
@@ -265,18 +267,12 @@ def _sort_value(one: Device, sort: str, now: float) -> Any:
     return getattr(one, sort)
 
 
-def _natural(name: str) -> list[tuple[int, int, str]]:
-    """Digits compare as numbers; only ASCII ones, and not beyond what an int is made of quickly."""
-    parts: list[tuple[int, int, str]] = []
-    word = ""
-    for character in f"{name}\0":
-        digit = "0" <= character <= "9"
-        if word and digit != ("0" <= word[-1] <= "9"):
-            number = "0" <= word[0] <= "9"
-            parts.append((0, int(word), "") if number else (1, 0, word))
-            word = ""
-        word += character
-    return parts
+def _natural(one: Device) -> list[str | int]:
+    """Texts and numbers in turn: runs of ASCII digits compare as numbers. Worked out once."""
+    if one.order is None:
+        parts = _DIGITS.split(one.name)
+        one.order = [int(part) if k % 2 else part for k, part in enumerate(parts)]
+    return one.order
 
 
 def _row(one: Device, now: float) -> dict[str, Any]:
