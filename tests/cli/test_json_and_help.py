@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 COMMANDS = (
-    "cuts", "generate", "verify", "evaluate", "encode", "decode", "inspect", "key", "targets", "demo",
+    "cuts", "generate", "verify", "evaluate", "encode", "decode", "inspect", "key",
+    "targets", "demo",
 )  # fmt: skip
 SNAKE = re.compile(r"[a-z][a-z0-9_]*")
 
