@@ -34,8 +34,8 @@ __all__ = [
     "QuarantineError", "RateLimitError", "ReplayError", "RequestError", "RungError",
     "SealError", "SequenceError", "ServerError", "SliceError", "StateError",
     "TargetDefinitionError", "TargetError", "TargetUnknownError", "ToolMissingError",
-    "TrailingError", "TruncatedError", "UnauthorizedError", "UsageError", "VersionError",
-    "frame_error",
+    "TrailingError", "TruncatedError", "UnauthorizedError", "UnavailableError", "UsageError",
+    "VersionError", "frame_error",
 ]  # fmt: skip
 
 
@@ -333,6 +333,10 @@ class BackHalfError(ServerError):
     code, name, status = 103, "back_half", 500
 
 
+class UnavailableError(ServerError):
+    code, name, status = 104, "unavailable", 503
+
+
 @dataclass(frozen=True)
 class ErrorRow:
     """One line of the table: number, name, class and the sentence that C and the docs print."""
@@ -401,6 +405,7 @@ ERROR_TABLE: tuple[ErrorRow, ...] = (
     _row(LinkError, "what arrived on the link is not well formed"),
     _row(ConfigError, "the server's configuration is not valid"),
     _row(BackHalfError, "the back half failed"),
+    _row(UnavailableError, "the back half cannot be reached"),
 )
 
 _BY_CODE: dict[int, type[IsthmusError]] = {row.code: row.cls for row in ERROR_TABLE}

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from isthmus.errors import ConfigError
 
 __all__ = [
+    "BackendConfig",
     "BatchConfig",
     "BundleConfig",
     "DashboardConfig",
@@ -20,6 +21,7 @@ __all__ = [
     "LogConfig",
     "MqttConfig",
     "QuarantineConfig",
+    "RayConfig",
     "SecurityConfig",
     "SerialConfig",
     "ServerConfig",
@@ -43,12 +45,16 @@ class BundleConfig(_Section):
 
 
 class HttpConfig(_Section):
-    """REST, dashboard and metrics. Port 0 takes a free one."""
+    """REST, dashboard and metrics. Port 0 takes a free one.
+
+    ``features`` also offers each back half alone, as model NAME.back, to servers that decode.
+    """
 
     enabled: bool = True
     host: str = "127.0.0.1"
     port: Port = 8080
     keep_alive_s: float = Field(default=75.0, gt=0)
+    features: bool = False
 
 
 class GrpcConfig(_Section):
@@ -146,6 +152,60 @@ class SecurityConfig(_Section):
     allow_open: bool = False
 
 
+class BackendConfig(_Section):
+    """A predictor elsewhere that computes: this server decodes, and posts it FP32 features.
+
+    The Open Inference Protocol with binary tensors. The predictor's model is called ``model``, with
+    the bundle's name for {name}: by default what `isthmus serve` with http.features calls it.
+    ``versions`` says the bundle's version, too. At most ``calls`` are under
+    way at once; what is decoded meanwhile goes together in the next ones.
+    """
+
+    url: str = Field(pattern=r"^https?://[^/?#@\s]+(/[^?#\s]*)?$")
+    model: str = Field(default="{name}.back", pattern=r"^[A-Za-z0-9_.{}-]{1,64}$")
+    versions: bool = True
+    input: str = Field(default="features", min_length=1, description="the tensor's name there")
+    calls: int = Field(default=8, ge=1, le=4096)
+    timeout_s: float = Field(default=10.0, gt=0.0, description="of one attempt")
+    attempts: int = Field(default=3, ge=1, le=100)
+    start_s: float = Field(
+        default=300.0, ge=0.0, description="how long to wait for it at the start"
+    )
+    ca: Path | None = None
+    token_file: Path | None = None
+
+
+class RayConfig(_Section):
+    """A server spread over a Ray cluster: replicas that decode, and replicas that compute.
+
+    ``address`` "" starts Ray on this machine, "auto" joins the cluster of this machine, else
+    HOST:PORT of a cluster. ``cpus`` and ``resources`` (Ray's names, such as GPU, with numbers) are
+    those of one replica of the back half. The number of its replicas follows the calls under way:
+    ``target_ongoing`` of them for each.
+    """
+
+    address: str = ""
+    replicas_min: int = Field(default=1, ge=1, le=10_000)
+    replicas_max: int = Field(default=4, ge=1, le=10_000)
+    cpus: float = Field(default=1.0, gt=0.0)
+    resources: dict[str, float] = Field(default_factory=dict)
+    target_ongoing: float = Field(default=4.0, gt=0.0)
+    upscale_delay_s: float = Field(default=10.0, ge=0.0)
+    downscale_delay_s: float = Field(default=120.0, ge=0.0)
+    ingress_replicas: int = Field(default=1, ge=1, le=10_000)
+    ingress_cpus: float = Field(default=1.0, gt=0.0)
+    ingress_resources: dict[str, float] = Field(default_factory=dict)
+    proxies: str = Field(default="HeadOnly", pattern="^(HeadOnly|EveryNode)$")
+    timeout_s: float = Field(default=10.0, gt=0.0, description="of one attempt")
+    attempts: int = Field(default=4, ge=1, le=100)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> RayConfig:
+        if self.replicas_min > self.replicas_max:
+            raise ValueError("replicas_min is above replicas_max")
+        return self
+
+
 class LogConfig(_Section):
     """Structured logs on standard error, and traces where ``otlp`` names a collector."""
 
@@ -175,6 +235,8 @@ class ServerConfig(_Section):
     security: SecurityConfig = SecurityConfig()
     log: LogConfig = LogConfig()
     dashboard: DashboardConfig = DashboardConfig()
+    backend: BackendConfig | None = None
+    ray: RayConfig = RayConfig()
     conceal: str = "auto"
     top: int = Field(default=5, ge=0, le=1000)
     drain_s: float = Field(default=30.0, ge=0.0)
@@ -186,6 +248,8 @@ class ServerConfig(_Section):
             raise ValueError("security.certificate and security.key belong together")
         if security.client_ca is not None and security.certificate is None:
             raise ValueError("security.client_ca needs security.certificate and security.key")
+        if security.fleet_secret_file is not None and self.ray.ingress_replicas > 1:
+            raise ValueError("security.fleet_secret_file allows one of ray.ingress_replicas")
         return self
 
 

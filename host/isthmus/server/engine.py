@@ -27,7 +27,7 @@ from isthmus.server.config import BatchConfig
 from isthmus.server.fleet import Generation
 from isthmus.server.types import Answer, Origin, Timings
 
-__all__ = ["Engine", "Job", "Observer"]
+__all__ = ["Done", "Engine", "Item", "Job", "Lane", "Observer", "Ready", "add_answers", "failed"]
 
 #: Seconds between two threads' turns at the interpreter's lock. The default of 5 ms is what a
 #: worker waits for it after each call into C while the event loop is busy.
@@ -50,7 +50,7 @@ class Job:
 
 
 @dataclass(slots=True)
-class _Ready:
+class Ready:
     """A decoded frame that waits for its batch."""
 
     job: Job
@@ -65,25 +65,25 @@ class _Ready:
 
 
 @dataclass(slots=True)
-class _Done:
+class Done:
     """What a thread brings back."""
 
     answers: list[tuple[Job, Answer, npt.NDArray[np.uint8], npt.NDArray[np.bool_] | None]]
     refusals: list[tuple[Job, IsthmusError]]
-    ready: list[_Ready]
+    ready: list[Ready]
 
 
 def _loop() -> asyncio.AbstractEventLoop:
     return asyncio.get_running_loop()
 
 
-class _Lane:
+class Lane:
     """One generation's frames: those that wait to be decoded, and those that wait for a batch."""
 
     def __init__(self, generation: Generation) -> None:
         self.generation = generation
         self.jobs: deque[Job] = deque()
-        self.ready: list[_Ready] = []
+        self.ready: list[Ready] = []
 
     def oldest(self) -> float:
         """When the frame that waited longest arrived."""
@@ -105,7 +105,7 @@ class Engine:
         self._delay = config.delay_ms / 1000.0
         self._observer = observer
         self._loop = asyncio.get_running_loop()
-        self._lanes = {generation: _Lane(generation) for generation in generations}
+        self._lanes = {generation: Lane(generation) for generation in generations}
         self._workers = workers
         self._idle = workers
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="isthmus-worker")
@@ -138,17 +138,30 @@ class Engine:
             self._loop.call_soon(self._pump)
         return job.future
 
+    async def compute(
+        self, generation: Generation, features: npt.NDArray[np.float32]
+    ) -> list[npt.NDArray[np.float32]]:
+        """The back half alone, for features [n, *shape] that were decoded elsewhere."""
+        self.waiting += 1
+        try:
+            return await self._loop.run_in_executor(self._pool, generation.compute, features)
+        except (RuntimeError, ValueError, MemoryError) as error:  # what inference engines raise
+            why = " ".join(str(error).split())[:200]
+            raise BackHalfError("back_half", f"failed ({why})") from None
+        finally:
+            self.waiting -= 1
+
     def _pump(self) -> None:
         """Gives idle threads what waits longest."""
         self._pumping = False
         while self._idle:
-            lane = min(self._lanes.values(), key=_Lane.oldest)
+            lane = min(self._lanes.values(), key=Lane.oldest)
             now = perf_counter()
             flush = self._flushes(lane, now)
             if not lane.jobs and not flush:
                 break
             jobs = self._take(lane)
-            ready: list[_Ready] = []
+            ready: list[Ready] = []
             if flush:
                 ready, lane.ready = lane.ready, []
             if jobs or ready:
@@ -156,7 +169,7 @@ class Engine:
                 self._pool.submit(self._work, lane, jobs, ready, flush)
         self._set_timer()
 
-    def _take(self, lane: _Lane) -> list[Job]:
+    def _take(self, lane: Lane) -> list[Job]:
         """Up to a batch of the frames that wait; none whose caller has gone."""
         jobs: list[Job] = []
         while lane.jobs and len(jobs) < self._config.max:
@@ -167,7 +180,7 @@ class Engine:
                 jobs.append(job)
         return jobs
 
-    def _flushes(self, lane: _Lane, now: float) -> bool:
+    def _flushes(self, lane: Lane, now: float) -> bool:
         count = len(lane.ready) + len(lane.jobs)
         if count == 0:
             return False
@@ -186,23 +199,23 @@ class Engine:
 
     # In a thread of the pool.
 
-    def _work(self, lane: _Lane, jobs: list[Job], ready: list[_Ready], flush: bool) -> None:
+    def _work(self, lane: Lane, jobs: list[Job], ready: list[Ready], flush: bool) -> None:
         # Whatever happens, the frames are answered and the thread is free again.
-        done = _failed(jobs, ready, BackHalfError("engine", "stopped at an internal error"))
+        done = failed(jobs, ready, BackHalfError("engine", "stopped at an internal error"))
         try:
             done = self._step(lane.generation, jobs, ready, flush)
         except IsthmusError as error:
-            done = _failed(jobs, ready, error)
+            done = failed(jobs, ready, error)
         except (RuntimeError, ValueError, MemoryError) as error:  # what inference engines raise
             why = " ".join(str(error).split())[:200]
-            done = _failed(jobs, ready, BackHalfError("back_half", f"failed ({why})"))
+            done = failed(jobs, ready, BackHalfError("back_half", f"failed ({why})"))
         finally:
             self._loop.call_soon_threadsafe(self._finish, lane, done)
 
     def _step(
-        self, generation: Generation, jobs: list[Job], ready: list[_Ready], flush: bool
-    ) -> _Done:
-        done = _Done([], [], [])
+        self, generation: Generation, jobs: list[Job], ready: list[Ready], flush: bool
+    ) -> Done:
+        done = Done([], [], [])
         fresh, features = self._decode(generation, jobs, done)
         if not flush:
             done.ready = fresh
@@ -211,20 +224,21 @@ class Engine:
         if ready:
             features = np.stack([one.features for one in rows])
         if rows:
-            self._compute(generation, rows, features, done)
+            start = perf_counter()
+            add_answers(done, generation, rows, generation.compute(features), start)
         return done
 
     @staticmethod
     def _decode(
-        generation: Generation, jobs: list[Job], done: _Done
-    ) -> tuple[list[_Ready], npt.NDArray[np.float32]]:
+        generation: Generation, jobs: list[Job], done: Done
+    ) -> tuple[list[Ready], npt.NDArray[np.float32]]:
         """The good ones of ``jobs``, and their features in one array."""
         start = perf_counter()
         batch = generation.decode([job.data for job in jobs])
         took = perf_counter() - start
         done.refusals += [(jobs[i], error) for i, error in batch.errors.items()]
         rows = [
-            _Ready(
+            Ready(
                 jobs[i], batch.rungs[k], batch.sequences[k], batch.levels[k], batch.features[k],
                 batch.received[k], batch.lost[k], start - jobs[i].arrived, took,
             )
@@ -232,35 +246,16 @@ class Engine:
         ]  # fmt: skip
         return rows, batch.features
 
-    @staticmethod
-    def _compute(
-        generation: Generation,
-        rows: list[_Ready],
-        features: npt.NDArray[np.float32],
-        done: _Done,
-    ) -> None:
-        start = perf_counter()
-        outputs = generation.compute(features)
-        top = generation.top(outputs[0])
-        end = perf_counter()
-        names = [name for name, _ in generation.outputs]
-        name, version, elements = generation.name, generation.version, generation.elements
-        took = end - start
-        for k, row in enumerate(rows):
-            job = row.job
-            hidden = 0 if row.received is None else int(elements - row.received.sum())
-            answer = Answer(
-                name, version, job.origin.device, row.sequence, row.rung,
-                {n: o[k] for n, o in zip(names, outputs, strict=True)},
-                top[k], job.frame_bytes, elements, hidden, job.slices_lost + row.lost,
-                Timings(row.queued, row.decoded, took, end - job.arrived),
-            )  # fmt: skip
-            done.answers.append((job, answer, row.levels, row.received))
-
     # On the event loop.
 
-    def _finish(self, lane: _Lane, done: _Done) -> None:
+    def _finish(self, lane: Lane, done: Done) -> None:
         self._idle += 1
+        self._deliver(lane, done)
+        lane.ready += done.ready
+        self._pump()
+
+    def _deliver(self, lane: Lane, done: Done) -> None:
+        """Hands answers and refusals to those who wait for them."""
         self.waiting -= len(done.answers) + len(done.refusals)
         for job, answer, _, _ in done.answers:
             if not job.future.done():
@@ -268,12 +263,10 @@ class Engine:
         for job, error in done.refusals:
             if not job.future.done():
                 job.future.set_exception(error)
-        lane.ready += done.ready
         if done.answers:
             self._observer(
                 lane.generation, [(job.origin, a, lv, got) for job, a, lv, got in done.answers]
             )
-        self._pump()
 
     async def drain(self, seconds: float) -> bool:
         """Waits until nothing waits any more, at most ``seconds``; whether that was so."""
@@ -289,7 +282,32 @@ class Engine:
         self._pool.shutdown(wait=True)
 
 
-def _failed(jobs: list[Job], ready: list[_Ready], error: IsthmusError) -> _Done:
+def add_answers(
+    done: Done,
+    generation: Generation,
+    rows: Sequence[Ready],
+    outputs: Sequence[npt.NDArray[np.float32]],
+    start: float,
+) -> None:
+    """Makes the answers of ``rows`` from the back half's outputs, computed since ``start``."""
+    top = generation.top(outputs[0])
+    end = perf_counter()
+    names = [name for name, _ in generation.outputs]
+    name, version, elements = generation.name, generation.version, generation.elements
+    took = end - start
+    for k, row in enumerate(rows):
+        job = row.job
+        hidden = 0 if row.received is None else int(elements - row.received.sum())
+        answer = Answer(
+            name, version, job.origin.device, row.sequence, row.rung,
+            {n: o[k] for n, o in zip(names, outputs, strict=True)},
+            top[k], job.frame_bytes, elements, hidden, job.slices_lost + row.lost,
+            Timings(row.queued, row.decoded, took, end - job.arrived),
+        )  # fmt: skip
+        done.answers.append((job, answer, row.levels, row.received))
+
+
+def failed(jobs: list[Job], ready: list[Ready], error: IsthmusError) -> Done:
     """Every frame of a step refused with the same error."""
     every = [*jobs, *(one.job for one in ready)]
-    return _Done([], [(job, error.with_traceback(None)) for job in every], [])
+    return Done([], [(job, error.with_traceback(None)) for job in every], [])

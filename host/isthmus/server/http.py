@@ -14,6 +14,7 @@ from starlette.routing import Route
 from isthmus.errors import ConfigError, UnauthorizedError
 from isthmus.server.access import Tokens, tls_context
 from isthmus.server.dashboard import dashboard_routes
+from isthmus.server.http_back import back_routes
 from isthmus.server.http_oip import oip_routes
 from isthmus.server.jsonform import dump
 from isthmus.server.service import Service
@@ -36,7 +37,8 @@ def make_app(service: Service) -> App:
     """
     oip = oip_routes(service)
     rest = dashboard_routes(service, service.monitor, page=service.config.dashboard.enabled)
-    app = _short_cut(Starlette(routes=[*oip, *rest]), service, oip)
+    back = back_routes(service) if service.config.http.features else []
+    app = _short_cut(Starlette(routes=[*back, *oip, *rest]), service, oip)
     security = service.config.security
     if security.tokens_file is None:
         return app

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import math
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from time import perf_counter
 
+import numpy as np
+import numpy.typing as npt
 import structlog
 
 from isthmus.codec.frame import Octets, SliceHeader
@@ -23,14 +26,15 @@ from isthmus.errors import (
 )
 from isthmus.server.admission import Admission
 from isthmus.server.config import ServerConfig
-from isthmus.server.engine import Engine, Item, Job
+from isthmus.server.engine import Engine, Item, Job, Observer
 from isthmus.server.fleet import Fleet, Generation
 from isthmus.server.monitor import Monitor
 from isthmus.server.reassembly import Group, Reassembler
+from isthmus.server.tracing import make_tracer
 from isthmus.server.types import Answer, Origin
 from isthmus.server.unseal import Unsealer
 
-__all__ = ["Service", "worker_count"]
+__all__ = ["MakeEngine", "Service", "worker_count"]
 
 _log = structlog.get_logger("isthmus.server")
 
@@ -41,6 +45,22 @@ _MISBEHAVIOUR = (FrameError, DigestUnknownError, SealError, ReplayError, BodyToo
 def worker_count(config: ServerConfig) -> int:
     """Threads that decode and compute: as configured, else one for each core this process has."""
     return config.batch.workers or len(os.sched_getaffinity(0))
+
+
+#: Makes what decodes and computes, on the running event loop.
+MakeEngine = Callable[[list[Generation], ServerConfig, Observer], Engine]
+
+
+def _make_engine(generations: list[Generation], config: ServerConfig, observer: Observer) -> Engine:
+    """The engine of the configuration: this process, or a predictor elsewhere."""
+    workers = worker_count(config)
+    if config.backend is None:
+        return Engine(generations, config.batch, observer, workers)
+    from isthmus.server.http_backend import HttpBackend
+    from isthmus.server.split_engine import SplitEngine
+
+    backend = HttpBackend(config.backend, config.limits.request_s)
+    return SplitEngine(generations, config.batch, observer, workers, backend, config.backend.calls)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +85,21 @@ class Service:
     """Answers frames; a :class:`~isthmus.server.types.FrameService`.
 
     Made and used on one event loop. ``start`` before the first frame, ``drain`` and ``close``
-    after the last.
+    after the last. ``make_engine`` chooses where frames are computed, for servers that spread.
     """
 
-    def __init__(self, config: ServerConfig, fleet: Fleet | None = None) -> None:
+    def __init__(
+        self,
+        config: ServerConfig,
+        fleet: Fleet | None = None,
+        make_engine: MakeEngine = _make_engine,
+    ) -> None:
         self.config = config
+        self._make_engine = make_engine
         self.fleet = Fleet(config) if fleet is None else fleet
         self.monitor = Monitor(config)
         self.admission = Admission(config.limits, config.quarantine)
+        self._tracer = make_tracer(config.log.otlp)
         self._unsealer = Unsealer(config.security)
         limits = config.limits
         self._reassembler = Reassembler(limits.reassembly_frames, limits.reassembly_ms / 1000.0)
@@ -83,8 +110,7 @@ class Service:
 
     async def start(self) -> None:
         """Starts the threads and opens every interpreter."""
-        workers = worker_count(self.config)
-        self._engine = Engine(self.fleet.models(), self.config.batch, self._observe, workers)
+        self._engine = self._make_engine(self.fleet.models(), self.config, self._observe)
         await self._engine.warm()
 
     @property
@@ -119,6 +145,23 @@ class Service:
             self._refused(origin, error, "")
             raise
 
+    async def compute(
+        self, generation: Generation, features: npt.NDArray[np.float32], origin: Origin
+    ) -> list[npt.NDArray[np.float32]]:
+        """The back half's outputs for features [n, *shape] that another server decoded."""
+        key = f"{origin.link} {origin.peer} {origin.device}"
+        try:
+            if self._draining or self._engine is None:
+                raise DrainingError("server", "takes no more frames", remedy="send it elsewhere")
+            self.admission.enter(key, perf_counter())
+            try:
+                return await self._engine.compute(generation, features)
+            finally:
+                self.admission.leave(key)
+        except IsthmusError as error:
+            self._refused(origin, error, generation.name)
+            raise
+
     async def drain(self, seconds: float) -> bool:
         """Takes no more frames and waits until every accepted one is answered; whether all were."""
         self._draining = True
@@ -135,6 +178,8 @@ class Service:
         if self._engine is not None:
             self._engine.close()
         self._unsealer.close()
+        if self._tracer is not None:
+            self._tracer.close()
 
     def _open(self, data: Octets, origin: Origin, model: str, version: str) -> _Unit:
         """Checks in the order of cost: open for business, size, quarantine, seal, digest."""
@@ -238,8 +283,12 @@ class Service:
 
     def _refused(self, origin: Origin, error: IsthmusError, model: str) -> None:
         self.monitor.refused(origin, error, model)
+        if self._tracer is not None:
+            self._tracer.refused(origin, error, model)
         if isinstance(error, BackHalfError):
             _log.error("back half failed", error=str(error), device=origin.name)
 
     def _observe(self, generation: Generation, items: list[Item]) -> None:
         self.monitor.batch(generation, items)
+        if self._tracer is not None:
+            self._tracer.batch(generation, items)
