@@ -208,7 +208,7 @@ def test_the_page_shows_what_was_fed(site: Site, tab: Callable[..., Tab], tmp_pa
     assert tiles["Waiting"] == "5"
     assert page.locator("#status").text_content() == "Ready"
     row = cells(page, "cam-2")
-    assert (row[:2], row[3:6]) == (["cam-2", "seven 0.910"], ["1", "6", "1"])
+    assert (row[:2], row[3:6]) == (["cam-2", "seven (0.910)"], ["1", "6", "1"])
     refusals = page.locator("#refusals tbody tr").all_text_contents()
     assert refusals[0].startswith("8checksum12")
     assert refusals[1].startswith("94busy3digits")
@@ -216,7 +216,7 @@ def test_the_page_shows_what_was_fed(site: Site, tab: Callable[..., Tab], tmp_pa
     assert models[0].startswith("digits0123456789ab4×4×8 float324")
     assert "no names" in models[1]
     answers = page.locator("#answers tbody tr").all_text_contents()
-    assert "cam-2seven 0.910777" in answers[0]
+    assert "cam-2seven (0.910)777" in answers[0]
     page.screenshot(path=tmp_path / "dashboard.png", full_page=True)
     assert (tmp_path / "dashboard.png").stat().st_size > 20_000
     assert one.errors == []

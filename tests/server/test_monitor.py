@@ -74,6 +74,19 @@ def test_the_series_hold_whole_seconds_oldest_first() -> None:
     assert monitor.state()["series"]["frames"] == [0] * 119 + [1]
 
 
+def test_rates_are_of_a_minute_or_since_the_start() -> None:
+    monitor, clock = make()
+    served = FakeServed()
+    for second in range(5000, 5010):
+        clock.now = second + 0.5
+        monitor.batch(served, [frame(served, "d")] * 3)
+    clock.now = 5010.25
+    assert monitor.state()["minute"]["frames_per_s"] == 3
+    assert monitor.state()["models"][0]["frames_per_s"] == 3
+    clock.now = 5060
+    assert monitor.state()["minute"]["frames_per_s"] == 30 / 60
+
+
 def test_durations_keep_to_their_second() -> None:
     """What waits to be sorted into buckets belongs to the second in which it came."""
     monitor, clock = make()

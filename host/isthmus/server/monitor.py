@@ -133,6 +133,7 @@ class Monitor:
         self.clock = clock
         self.wall = wall
         self.started = wall()
+        self.begun = clock()
         self.models: dict[tuple[str, str], ModelCounts] = {}
         self.devices: OrderedDict[str, Device] = OrderedDict()
         self.strangers: OrderedDict[str, Device] = OrderedDict()

@@ -11,7 +11,7 @@
     series       {seconds, frames, refused, bits, lost, concealed, latency_ms: {stage: {p50, p99}}},
                  lists with an entry for each of the last 120 whole seconds, oldest first
     minute       {frames_per_s, refused_per_s, bits_per_element, latency_ms: {stage: {p50, p90,
-                 p99}}} of the last minute
+                 p99}}} of the last minute, or since the start
     refusals     [{model, code, name, text, count}], the most frequent first
     last_refusals, answers            the last ones, newest first
     devices      {total, found, strangers, sort, descending, rows: [...]}: the rows that ``search``,
@@ -80,6 +80,7 @@ def state(
     if not selected:
         sums[:, 4] += monitor.lost_unanswered.last(second)[:, 0]
     refused = monitor.refusals.last(second)[:, 0]
+    seconds = max(1, min(_MINUTE, second - int(monitor.begun)))
     return {
         "time": wall,
         "uptime_s": wall - monitor.started,
@@ -88,10 +89,10 @@ def state(
         "frames": sum(counts.frames for counts in known.values()),
         "refused": sum(monitor.failures.values()),
         "slices_lost": sum(c.slices_lost for c in known.values()) + monitor.lost_total,
-        "models": [_model(counts, second) for counts in known.values()],
+        "models": [_model(counts, second, seconds) for counts in known.values()],
         "selected": selected,
         "series": _series(sums, stages, refused),
-        "minute": _minute(sums[-_MINUTE:], stages[-_MINUTE:], refused[-_MINUTE:]),
+        "minute": _minute(sums[-_MINUTE:], stages[-_MINUTE:], refused[-_MINUTE:], seconds),
         "refusals": _refusals(monitor),
         "last_refusals": [one._asdict() for one in reversed(monitor.refused_last)],
         "answers": [
@@ -161,13 +162,16 @@ def _series(
 
 
 def _minute(
-    sums: npt.NDArray[np.float64], stages: npt.NDArray[np.int64], refused: npt.NDArray[np.int64]
+    sums: npt.NDArray[np.float64],
+    stages: npt.NDArray[np.int64],
+    refused: npt.NDArray[np.int64],
+    seconds: int,
 ) -> dict[str, Any]:
     times = SECONDS.percentiles(stages.sum(axis=0), (0.5, 0.9, 0.99)) * 1000
     total = sums.sum(axis=0)
     return {
-        "frames_per_s": float(total[0]) / _MINUTE,
-        "refused_per_s": float(refused.sum()) / _MINUTE,
+        "frames_per_s": float(total[0]) / seconds,
+        "refused_per_s": float(refused.sum()) / seconds,
         "bits_per_element": _number(_ratio(total[1:2], total[2:3])[0], 4),
         "concealed_share": _number(_ratio(total[3:4], total[2:3])[0], 6),
         "latency_ms": {
@@ -177,7 +181,7 @@ def _minute(
     }
 
 
-def _model(counts: ModelCounts, second: int) -> dict[str, Any]:
+def _model(counts: ModelCounts, second: int, seconds: int) -> dict[str, Any]:
     served = counts.served
     tensor = served.profile.tensor
     total = counts.sums(second, _MINUTE).sum(axis=0)
@@ -193,7 +197,7 @@ def _model(counts: ModelCounts, second: int) -> dict[str, Any]:
         "outputs": [{"name": name, "shape": list(shape)} for name, shape in served.outputs],
         "links": counts.links,
         "frames": counts.frames,
-        "frames_per_s": float(total[0]) / _MINUTE,
+        "frames_per_s": float(total[0]) / seconds,
         "bits_per_element": _number(_ratio(total[1:2], total[2:3])[0], 4),
         "concealed_share": _number(_ratio(total[3:4], total[2:3])[0], 6),
         "slices_lost": counts.slices_lost,

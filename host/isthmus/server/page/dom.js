@@ -71,5 +71,5 @@ export function clock(seconds) {
 /** An answer's largest output in words. */
 export function topText(top) {
   if (!top) return "–";
-  return `${top.label ? clean(top.label) : `#${top.index}`} ${number(top.value)}`;
+  return `${top.label ? clean(top.label) : `#${top.index}`} (${number(top.value)})`;
 }
