@@ -34,7 +34,7 @@ arm-linux-gnueabihf-gcc:libc.a libc6-dev-armhf-cross
 riscv64-unknown-elf-gcc gcc-riscv64-unknown-elf
 mosquitto mosquitto
 mosquitto_passwd mosquitto
-mosquitto_rr mosquitto-clients
+mosquitto_pub mosquitto-clients
 curl curl
 openssl openssl
 chromium chromium

@@ -19,11 +19,11 @@ from isthmus_gen.digits import (
 )
 from isthmus_gen.evaluate import evaluate_bundle, write_report
 from isthmus_gen.options import make_options
-from isthmus_gen.pipeline import generate
+from isthmus_gen.pipeline import Generated, generate
 from isthmus_gen.progress import Progress, no_progress
 from isthmus_gen.verification import verify_bundle
 
-__all__ = ["Demo", "run_demo"]
+__all__ = ["Demo", "make_demo_bundle", "run_demo"]
 
 
 @dataclass(frozen=True)
@@ -37,13 +37,10 @@ class Demo:
     report_file: Path
 
 
-def run_demo(
-    out: Path, targets: Sequence[str], inputs: int, progress: Progress = no_progress
-) -> Demo:
-    """Generates, verifies and evaluates the digits bundle under ``out``.
-
-    MismatchError where firmware and reference differ on any target.
-    """
+def make_demo_bundle(
+    out: Path, progress: Progress = no_progress
+) -> tuple[Generated, dict[str, Path]]:
+    """The digits bundle under ``out``, and the files of its data by name."""
     try:
         data = write_digits_npz(out / "data")
         names = write_digits_names(out / "data")
@@ -51,21 +48,29 @@ def run_demo(
         raise OutputError(
             str(out), f"cannot be written ({error.strerror})", remedy="choose another --out"
         ) from error
-    made = generate(
-        make_options(
-            {
-                "model": digits_model_path(),
-                "cut": DIGITS_DEFAULT_CUT,
-                "calibration": data["calibration"],
-                "out": out / "digits",
-                "target": "cortex-m4f",
-                "levels": (4, 2, 8),
-                "preprocess": DIGITS_PREPROCESSING,
-                "class_names": names,
-            }
-        ),
-        progress,
+    options = make_options(
+        {
+            "model": digits_model_path(),
+            "cut": DIGITS_DEFAULT_CUT,
+            "calibration": data["calibration"],
+            "out": out / "digits",
+            "target": "cortex-m4f",
+            "levels": (4, 2, 8),
+            "preprocess": DIGITS_PREPROCESSING,
+            "class_names": names,
+        }
     )
+    return generate(options, progress), data
+
+
+def run_demo(
+    out: Path, targets: Sequence[str], inputs: int, progress: Progress = no_progress
+) -> Demo:
+    """Generates, verifies and evaluates the digits bundle under ``out``.
+
+    MismatchError where firmware and reference differ on any target.
+    """
+    made, data = make_demo_bundle(out, progress)
     results = verify_bundle(
         made.bundle, targets, data=data["test"], count=inputs, progress=progress
     )

@@ -6,6 +6,7 @@ before it is ``<!-- not run: reason -->``.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -17,7 +18,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTS = ("README.md", "docs/host.md", "docs/research.md")
+DOCUMENTS = ("README.md", "docs/host.md", "docs/research.md", "docs/server.md")
 _BLOCK = re.compile(r"^(?P<before>[^\n]*)\n```(?P<kind>\w+)\n(?P<text>.*?)^```$", re.M | re.S)
 
 
@@ -54,11 +55,11 @@ RUN = [
 @pytest.fixture(scope="module")
 def readme_folder(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """A folder that looks like a checkout after `make demo`, and an environment with `isthmus`."""
-    from isthmus_gen.digits import write_digits_npz
+    from isthmus_gen.demo import make_demo_bundle
 
     here = tmp_path_factory.mktemp("readme")
     (here / "examples").symlink_to(ROOT / "examples")
-    write_digits_npz(here / "demo-out" / "data")
+    make_demo_bundle(here / "demo-out")
     program = here / ".bin" / "isthmus"
     program.parent.mkdir()
     program.write_text(
@@ -75,7 +76,8 @@ def readme_folder(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     environment = {
         **os.environ,
         "PYTHONPATH": paths,
-        "PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}",
+        # Debian keeps the broker where daemons are
+        "PATH": os.pathsep.join((str(program.parent), os.environ["PATH"], "/usr/sbin")),
     }
     return {"cwd": here, "env": environment}
 
@@ -90,7 +92,9 @@ def test_there_is_something_to_run() -> None:
 
 
 @pytest.mark.slow
-def test_every_block_runs_in_order(readme_folder: dict[str, Any]) -> None:
+def test_every_block_runs_in_order(readme_folder: dict[str, Any], require_tool: Any) -> None:
+    for tool in ("curl", "mosquitto_pub"):
+        require_tool(tool)
     outputs: dict[str, str] = {}
     for block in RUN:
         words = ["sh", "-e", "-u", "-c"] if block.kind == "sh" else [sys.executable, "-c"]
@@ -104,6 +108,10 @@ def test_every_block_runs_in_order(readme_folder: dict[str, Any]) -> None:
     # the figures of the published method that docs/research.md computes
     assert "0.7716595 -1.4350621 9.036" in printed
     assert (readme_folder["cwd"] / "report.html").is_file()
+    for name in ("answer.json", "result.json"):
+        answer = json.loads((readme_folder["cwd"] / name).read_text())
+        assert (answer["model"], answer["device"]) == ("digits", "cam-1")
+        assert answer["top"][0]["label"] == str(answer["top"][0]["index"])
     assert (readme_folder["cwd"] / "digits-api" / "profile.json").is_file()
 
 
