@@ -11,8 +11,11 @@ import numpy.typing as npt
 from isthmus.bundle import Bundle
 from isthmus.errors import BundleFormatError, DataDtypeError, DataShapeError, ModelLoadError
 from isthmus.interpreters import Engine, InferenceModel, open_keras, open_onnx, open_tflite
+from isthmus.model_files import check_h5, check_keras, check_onnx, check_tflite
 
 __all__ = ["BackHalf"]
+
+_FILE_MAX = 2 << 30
 
 
 class BackHalf:
@@ -22,7 +25,8 @@ class BackHalf:
 
     ``engine`` chooses the .tflite interpreter; a back half with int8 input gets the features
     quantised by that input's own scale and zero point. The file must have the digest that the
-    profile states: BundleEditedError, BundleFormatError, and what the engines raise.
+    profile states, and be data alone (isthmus.model_files): BundleEditedError, BundleFormatError,
+    and what the engines raise.
     """
 
     def __init__(
@@ -37,7 +41,7 @@ class BackHalf:
             raise BundleFormatError("profile.extra.back.file", "is missing")
         if name not in bundle.halves:
             raise BundleFormatError("profile.extra.back.sha256", "is missing")
-        content = bundle.read(name)
+        content = bundle.read(name, limit=_FILE_MAX)
         self.model = self._open(bundle.path / name, content, engine, threads)
         if len(self.model.inputs) != 1:
             raise BundleFormatError(
@@ -49,10 +53,13 @@ class BackHalf:
     @staticmethod
     def _open(path: Path, content: bytes, engine: Engine, threads: int) -> InferenceModel:
         if path.suffix == ".tflite":
+            check_tflite(content, str(path))
             return open_tflite(content, engine=engine, threads=threads)
         if path.suffix == ".onnx":
+            check_onnx(content, str(path))
             return open_onnx(content, threads=threads)
         if path.suffix in (".keras", ".h5"):
+            (check_keras if path.suffix == ".keras" else check_h5)(content, str(path))
             return _open_keras(path, content)
         raise BundleFormatError(
             "profile.extra.back.file", f"is {path.name}", allowed=".tflite, .keras, .onnx"

@@ -382,7 +382,10 @@ def open_onnx(path_or_bytes: str | Path | bytes, *, threads: int = 1) -> OnnxMod
 def _onnx_errors(ort: Any) -> tuple[type[Exception], ...]:
     """ONNX Runtime's own exceptions, which derive from Exception alone, and the plain ones."""
     state = ort.capi.onnxruntime_pybind11_state
-    names = ("Fail", "InvalidArgument", "InvalidGraph", "InvalidProtobuf", "NotImplemented")
+    names = (
+        "Fail", "InvalidArgument", "InvalidGraph", "InvalidProtobuf", "NotImplemented", "NoModel",
+        "NoSuchFile", "RuntimeException",
+    )  # fmt: skip
     own = [getattr(state, n) for n in names if hasattr(state, n)]
     return (RuntimeError, ValueError, *own)
 

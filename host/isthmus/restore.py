@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -43,6 +44,10 @@ RestoreMode = Literal["auto", "none"]
 _FORMAT = "1.0"
 _KINDS = ("values", "centroids", "conv")
 _MAX_LAYERS = 16
+_FILE_MAX = 256 << 20
+_FILE_ERRORS = (
+    ValueError, TypeError, RecursionError, OSError, EOFError, RuntimeError, zipfile.BadZipFile,
+)  # fmt: skip
 
 Floats = npt.NDArray[np.float32]
 
@@ -186,10 +191,9 @@ def read_restorer(bundle: Bundle) -> tuple[RungRestorer, ...]:
     """The restorer of each rung of ``bundle``; BundleFormatError, BundleEditedError."""
     where = str(bundle.path / RESTORER)
     try:
-        content = json.loads(bundle.read(RESTORER))
-        arrays = np.load(io.BytesIO(bundle.read(RESTORER_ARRAYS)), allow_pickle=False)
-        files = {name: arrays[name] for name in arrays.files}
-    except (ValueError, RecursionError, OSError, EOFError, zipfile.BadZipFile) as error:
+        content = json.loads(bundle.read(RESTORER, limit=_FILE_MAX))
+        files = _read_arrays(bundle.read(RESTORER_ARRAYS, limit=_FILE_MAX))
+    except _FILE_ERRORS as error:
         raise BundleFormatError(where, f"cannot be read ({error})") from error
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
         raise BundleFormatError(
@@ -209,6 +213,31 @@ def read_restorer(bundle: Bundle) -> tuple[RungRestorer, ...]:
         _Reader(bundle.profile, files, f"{where}: rungs[{index}]", index).rung(entry)
         for index, entry in enumerate(entries)
     )
+
+
+def _read_arrays(content: bytes) -> dict[str, Floats]:
+    """The arrays of an archive as ``np.savez`` writes it: float32, and stored as they are.
+
+    Each is a view of ``content``: nothing is allocated by what a header says.
+    """
+    out: dict[str, Floats] = {}
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        for member in archive.infolist():
+            name = member.filename.removesuffix(".npy")
+            if member.compress_type != zipfile.ZIP_STORED or name in out:
+                raise ValueError(f"member {member.filename!r:.60} is compressed, or there twice")
+            if member.file_size > len(content):
+                raise ValueError(f"member {member.filename!r:.60} is longer than the archive")
+            data = archive.read(member)
+            stream = io.BytesIO(data)
+            if np.lib.format.read_magic(stream) != (1, 0):
+                raise ValueError(f"member {member.filename!r:.60} is of another version")
+            shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
+            values = np.frombuffer(data[stream.tell() :], dtype=np.float32)
+            if dtype != np.float32 or math.prod(shape) != values.size:
+                raise ValueError(f"member {member.filename!r:.60} is no float32 of its length")
+            out[name] = values.reshape(shape, order="F" if fortran else "C")
+    return out
 
 
 class _Reader:

@@ -117,6 +117,7 @@ def test_keras_opens_the_bytes_that_were_checked(
         seen.append(path)
         return Doubler()
 
+    monkeypatch.setattr(backhalf, "check_keras", lambda *_: None)
     monkeypatch.setattr(backhalf, "open_keras", opened)
     BackHalf(bundle)
     assert seen[0].suffix == ".keras"
@@ -134,6 +135,7 @@ def test_keras_opens_the_bytes_that_were_checked(
 
 def test_what_a_back_half_takes(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lists and other dtypes as numpy reads them; ragged and wrong shapes are refused."""
+    monkeypatch.setattr(backhalf, "check_tflite", lambda *_: None)
     monkeypatch.setattr(backhalf, "open_tflite", lambda *_, **__: Doubler())
     back = BackHalf(bundle)
     one = [[1, 2], [3, 4]]
@@ -152,6 +154,7 @@ def test_what_a_back_half_takes(bundle: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_a_back_half_has_one_input(
     bundle: Path, monkeypatch: pytest.MonkeyPatch, inputs: int
 ) -> None:
+    monkeypatch.setattr(backhalf, "check_tflite", lambda *_: None)
     monkeypatch.setattr(backhalf, "open_tflite", lambda *_, **__: Doubler(inputs))
     with pytest.raises(BundleFormatError, match=rf"back\.tflite: has {inputs} inputs; allowed"):
         BackHalf(bundle)

@@ -29,6 +29,7 @@ HOST_LAYERS = {
     "fields": 1,
     "rung": 2,
     "interpreters": 1,
+    "model_files": 2,
     "profile": 2,
     "codec": 3,
     "bundle": 3,
