@@ -208,7 +208,7 @@ def test_the_page_shows_what_was_fed(site: Site, tab: Callable[..., Tab], tmp_pa
     assert tiles["Waiting"] == "5"
     assert page.locator("#status").text_content() == "Ready"
     row = cells(page, "cam-2")
-    assert (row[:2], row[3:6]) == (["cam-2", "seven (0.910)"], ["1", "6", "1"])
+    assert (row[:2], row[3:6]) == (["cam-2", "seven (0.910)"], ["1.00", "6.00", "1"])
     refusals = page.locator("#refusals tbody tr").all_text_contents()
     assert refusals[0].startswith("8checksum12")
     assert refusals[1].startswith("94busy3digits")

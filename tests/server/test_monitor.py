@@ -298,7 +298,16 @@ def test_the_rate_of_a_device_follows_its_frames() -> None:
 
 @pytest.mark.parametrize(
     ("shape", "grid"),
-    [((3, 4, 5), (5, 3, 4)), ((2, 3, 4, 5), (5, 6, 4)), ((6, 7), (1, 6, 7)), ((9,), (1, 1, 9))],
+    [
+        ((3, 4, 5), (5, 3, 4)),
+        ((2, 3, 4, 5), (5, 6, 4)),
+        ((6, 7), (1, 6, 7)),
+        ((9,), (1, 1, 9)),
+        ((64,), (1, 1, 64)),
+        ((256,), (1, 4, 64)),
+        ((1000,), (1, 20, 50)),
+        ((127,), (1, 1, 127)),
+    ],
 )
 def test_tensors_of_any_rank_become_channels(shape: tuple[int, ...], grid: tuple[int, ...]) -> None:
     array = np.arange(np.prod(shape)).reshape(shape)

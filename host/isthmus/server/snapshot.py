@@ -48,6 +48,7 @@ __all__ = ["SORTS", "channel_grid", "device", "state"]
 
 _MINUTE = 60
 _OUTPUT_ROWS = 24
+_ROW = 64
 _FEATURE_BYTES = 1 << 18
 _DIGITS = re.compile("([0-9]+)")
 _TEXTS = {row.code: row.text for row in ERROR_TABLE}
@@ -121,12 +122,15 @@ def device(monitor: Monitor, name: str, first: int = 0) -> dict[str, Any] | None
 def channel_grid(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """``array`` as channels [channels, height, width]; the last axis counts channels.
 
-    Tensors of rank 4 have their first two axes stacked; one of rank 2 is one channel, and one of
-    rank 1 is a channel of one row.
+    Tensors of rank 4 have their first two axes stacked; one of rank 2 is one channel, and so is one
+    of rank 1, in rows of at most 64 elements where its length can be parted so.
     """
     if array.ndim >= 3:
         return np.moveaxis(array.reshape(-1, *array.shape[-2:]), -1, 0)
-    return array.reshape(1, -1, array.shape[-1] if array.ndim else 1)
+    width = array.shape[-1] if array.ndim else 1
+    if array.ndim == 1 and width > _ROW:
+        width = next((k for k in range(_ROW, 7, -1) if width % k == 0), width)
+    return array.reshape(1, -1, width)
 
 
 def _summed(

@@ -42,6 +42,12 @@ export function number(value, digits = 3) {
   return value.toFixed(places);
 }
 
+/** As number(), with decimals for whole values too, so that a column lines up. */
+export function decimal(value) {
+  const small = Number.isInteger(value) && value > 0 && value < 100;
+  return small ? value.toFixed(value < 10 ? 2 : 1) : number(value);
+}
+
 export function percent(share) {
   if (share === null || share === undefined) return "–";
   return `${number(100 * share)} %`;

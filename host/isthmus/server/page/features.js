@@ -9,6 +9,7 @@ const STOPS = [
 ];
 const GAP = 6;
 const LABEL = 13;
+const SMALL = 24; // pixels, the least that a channel is wide where there are many
 
 /** The colour of a share of the scale, 0..1. */
 export function colour(share) {
@@ -88,7 +89,8 @@ export class DeviceView {
     this.features = f;
     const every = f.step > 1 ? `, every ${f.step}th row and column` : "";
     const which = f.count < f.channels ? `channels ${f.first}–${f.first + f.count - 1} of ${f.channels}` : `${f.channels} channel${f.channels === 1 ? "" : "s"}`;
-    setText(byId("features-title"), `Decoded features: ${which} of ${f.height}×${f.width}${every}`);
+    const what = f.shape.length === 1 ? `${f.shape[0]} elements` : `${which} of ${f.height}×${f.width}${every}`;
+    setText(byId("features-title"), `Decoded features: ${what}`);
     setHidden(byId("features-pages"), f.count >= f.channels);
     byId("features-back").disabled = f.first === 0;
     byId("features-on").disabled = f.first + f.count >= f.channels;
@@ -102,17 +104,17 @@ export class DeviceView {
     return bits !== null && !((bits[k >> 3] >> (7 - (k & 7))) & 1);
   }
 
-  /** The fewest columns with which all channels fit the height that is wanted. */
+  /** The fewest columns with which all channels fit the height that is wanted, or small ones do not. */
   arrange(width) {
     const { count, height, width: across } = this.features;
     for (let columns = 1; ; columns += 1) {
       const side = Math.floor((width + GAP) / columns) - GAP;
       const scale = side >= across ? Math.floor(side / across) : side / across;
-      const [w, h] = [Math.max(1, Math.round(scale * across)), Math.max(1, Math.round(scale * height))];
+      const [w, h] = [Math.max(1, Math.round(scale * across)), Math.max(height === 1 ? 18 : 1, Math.round(scale * height))];
       const rows = Math.ceil(count / columns);
       const total = rows * (h + LABEL + GAP) - GAP;
       const next = Math.floor((width + GAP) / (columns + 1)) - GAP;
-      if (total <= 400 || columns >= count || next < 14) return { columns, rows, w, h, total, left: 0 };
+      if (total <= 400 || columns >= count || next < SMALL) return { columns, rows, w, h, total, left: 0 };
     }
   }
 
@@ -227,7 +229,8 @@ export class DeviceView {
       const k = (cell.c * f.height + cell.y) * f.width + cell.x;
       const level = f.levels[k];
       const what = this.isMissing(k) ? "did not arrive" : `${number(f.values[level])} (level ${level})`;
-      text = `Channel ${f.first + cell.c}, row ${cell.y * f.step}, column ${cell.x * f.step}: ${what}`;
+      const place = f.shape.length === 1 ? `Element ${cell.y * f.width + cell.x}` : `Channel ${f.first + cell.c}, row ${cell.y * f.step}, column ${cell.x * f.step}`;
+      text = `${place}: ${what}`;
     }
     setText(byId("features-cell"), text);
   }
@@ -262,10 +265,11 @@ export class DeviceView {
       bar.style.marginLeft = `${(100 * (Math.min(0, values[k]) - low)) / span}%`;
       bar.style.width = `${(100 * Math.abs(values[k])) / span}%`;
       const label = row.label ? clean(row.label) : `#${row.index}`;
-      const head = el("th", { scope: "row", title: `output ${row.index}` }, el("bdi", {}, label));
+      const head = el("th", { scope: "row", title: `${label} (output ${row.index})` }, el("bdi", {}, label));
       body.append(el("tr", { class: k === best ? "best" : null }, head, el("td", { class: "bars", "aria-hidden": "true" }, bar), el("td", { class: "right" }, number(row.value))));
     });
-    byId("answer").replaceChildren(el("caption", { class: "hidden" }, "Outputs and their values"), body);
+    const columns = el("colgroup", {}, el("col", { class: "labels" }), el("col"), el("col", { class: "values" }));
+    byId("answer").replaceChildren(el("caption", { class: "hidden" }, "Outputs and their values"), columns, body);
     setText(byId("answer-note"), count !== null && count > rows.length ? `The largest ${rows.length} of ${number(count)}` : "");
   }
 }

@@ -1,6 +1,6 @@
 // The tables: devices (sorted and filtered by the server), models, refusals, last answers.
 
-import { ago, byId, clean, clock, el, number, percent, setText, topText } from "./dom.js";
+import { ago, byId, clean, clock, decimal, el, number, percent, setText, topText } from "./dom.js";
 
 /** Rewrites the body of a plain table; rows are lists of strings or nodes. */
 function fill(table, heads, rows, empty) {
@@ -33,7 +33,7 @@ export function showModels(state) {
   ];
   const rows = state.models.map((m) => [
     clean(m.name), m.version, `${m.shape.join("×")} ${m.dtype}`, m.levels.join(", "), m.labels ? number(m.labels) : "no names",
-    number(m.frames), number(m.frames_per_s), number(m.bits_per_element), number(m.slices_lost), percent(m.concealed_share), clipText(m.clip),
+    number(m.frames), decimal(m.frames_per_s), decimal(m.bits_per_element), number(m.slices_lost), percent(m.concealed_share), clipText(m.clip),
   ]);
   fill(byId("models"), heads, rows, "No models");
 }
@@ -60,7 +60,7 @@ export function showRefusals(state) {
 
 export function showAnswers(state) {
   const rows = state.answers.map((a) => [
-    clock(a.time), name(a.device), topText(a.top[0]), String(a.sequence), number(a.bits_per_element), number(a.timings_ms.total),
+    clock(a.time), name(a.device), topText(a.top[0]), String(a.sequence), decimal(a.bits_per_element), decimal(a.timings_ms.total),
   ]);
   const heads = [
     { text: "Time" }, { text: "Device" }, { text: "Answer" }, { text: "Sequence", side: right },
@@ -74,9 +74,9 @@ const name = (text) => el("bdi", {}, clean(text) || "(no name)");
 const COLUMNS = [
   { key: "name", text: "Device" },
   { key: null, text: "Last answer", read: (d) => (d.top ? topText(d.top) : d.error || "–") },
-  { key: "rate", text: "Frames/s", side: right, read: (d) => number(d.rate) },
-  { key: "bits", text: "Bits/el.", side: right, note: "bits per element, running mean", read: (d) => (d.frames ? number(d.bits) : "–") },
-  { key: "latency", text: "Latency, ms", side: right, note: "arrival to answer, running mean", read: (d) => (d.frames ? number(d.latency_ms) : "–") },
+  { key: "rate", text: "Frames/s", side: right, read: (d) => decimal(d.rate) },
+  { key: "bits", text: "Bits/el.", side: right, note: "bits per element, running mean", read: (d) => (d.frames ? decimal(d.bits) : "–") },
+  { key: "latency", text: "Latency, ms", side: right, note: "arrival to answer, running mean", read: (d) => (d.frames ? decimal(d.latency_ms) : "–") },
   { key: "lost", text: "Lost", side: right, note: "slices or packets that did not come", read: (d) => number(d.slices_lost) },
   { key: "refused", text: "Refused", side: right, read: (d) => number(d.refused) },
   { key: "frames", text: "Frames", side: right, read: (d) => number(d.frames) },
