@@ -132,7 +132,11 @@ def test_sealed_units(digits: Served, tmp_path: Path) -> None:
         finally:
             board.socket.close()
 
-    serve(body, digits, security={"fleet_secret_file": str(file)})
+    serve(
+        body,
+        digits,
+        security={"fleet_secret_file": str(file), "replay_file": str(file) + ".replay"},
+    )
 
 
 def build(served: Served, name: str, gcc: str, folder: Path) -> Path:

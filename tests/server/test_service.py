@@ -321,6 +321,10 @@ def test_units_are_signed_where_there_is_a_secret(digits: Served, tmp_path: Path
         assert isinstance(bare, SealError)
         foreign = await outcome(service.answer(seal(key, 8, 2, digits.frames[0]), anyone))
         assert isinstance(foreign, SealError)
+        bad = bytes(digits.frames[0][:-1]) + bytes([digits.frames[0][-1] ^ 1])
+        assert isinstance(
+            await outcome(service.answer(seal(key, 7, 3, bad), anyone)), ChecksumError
+        )
         named = Origin("http", "9", "127.0.0.1")
         other = await outcome(service.answer(seal(key, 7, 2, digits.frames[0]), named))
         assert isinstance(other, SealError)
@@ -333,6 +337,37 @@ def test_units_are_signed_where_there_is_a_secret(digits: Served, tmp_path: Path
         assert isinstance(again, ReplayError)
 
     in_service(config_of(digits, security=security), restarted)
+
+
+def test_a_unit_that_found_the_queue_full_may_come_again(digits: Served, tmp_path: Path) -> None:
+    secret = bytes(range(32))
+    file = tmp_path / "secret"
+    file.write_text(secret.hex())
+    file.chmod(0o600)
+    security = {"fleet_secret_file": str(file), "replay_file": str(tmp_path / "replay.db")}
+    units = [seal(device_key(secret, 7), 7, k, digits.frames[k]) for k in range(4)]
+
+    async def body(service: Service) -> None:
+        anyone = Origin("http", "", "127.0.0.1")
+        got = await asyncio.gather(*(outcome(service.answer(u, anyone)) for u in units))
+        assert [type(one) for one in got] == [Answer, Answer, BusyError, BusyError]
+        again = await asyncio.gather(*(outcome(service.answer(u, anyone)) for u in units[2:]))
+        assert [type(one) for one in again] == [Answer, Answer]
+
+    in_service(config_of(digits, security=security, limits={"queue": 2}), body)
+
+
+def test_a_drain_answers_frames_whose_packets_are_still_coming(digits_packets: Served) -> None:
+    async def body(service: Service) -> None:
+        packets = cut_frame(digits_packets.frames[2])
+        call = asyncio.create_task(outcome(service.receive(packets[0], HERE)))
+        await asyncio.sleep(0.01)
+        assert await service.drain(5)
+        answer = await call
+        assert isinstance(answer, Answer)
+        assert answer.concealed > 0
+
+    in_service(config_of(digits_packets, limits={"reassembly_ms": 60_000}), body, drain=False)
 
 
 def test_bundles_are_named_once_and_labels_fit(digits: Served, tmp_path: Path) -> None:

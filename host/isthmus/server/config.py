@@ -250,6 +250,11 @@ class ServerConfig(_Section):
             raise ValueError("security.client_ca needs security.certificate and security.key")
         if security.fleet_secret_file is not None and self.ray.ingress_replicas > 1:
             raise ValueError("security.fleet_secret_file allows one of ray.ingress_replicas")
+        if security.fleet_secret_file is not None and security.replay_file is None:
+            raise ValueError(
+                "security.fleet_secret_file needs security.replay_file: without it counters are"
+                " forgotten at a restart, and what was sent before is taken again"
+            )
         return self
 
 

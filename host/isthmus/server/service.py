@@ -24,6 +24,7 @@ from isthmus.errors import (
     ReplayError,
     SealError,
 )
+from isthmus.seal import Seal
 from isthmus.server.admission import Admission
 from isthmus.server.config import ServerConfig
 from isthmus.server.engine import Engine, Item, Job, Observer
@@ -37,6 +38,8 @@ from isthmus.server.unseal import Unsealer
 __all__ = ["MakeEngine", "Service", "worker_count"]
 
 _log = structlog.get_logger("isthmus.server")
+
+_DRAIN_STEP_S = 0.005
 
 #: Refusals that tell of a device that misbehaves, rather than of a server that is busy.
 _MISBEHAVIOUR = (FrameError, DigestUnknownError, SealError, ReplayError, BodyTooLargeError)
@@ -71,6 +74,7 @@ class _Unit:
     origin: Origin
     key: str
     generation: Generation
+    seal: Seal | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +109,7 @@ class Service:
         self._reassembler = Reassembler(limits.reassembly_frames, limits.reassembly_ms / 1000.0)
         self._gatherings: dict[Group, _Gathering] = {}
         self._group_timer: asyncio.TimerHandle | None = None
+        self._leading = 0
         self._engine: Engine | None = None
         self._draining = False
 
@@ -129,7 +134,7 @@ class Service:
         """The answer to one whole frame; see :class:`~isthmus.server.types.FrameService`."""
         try:
             unit = self._open(data, origin, model, version)
-            return await self._submit(unit, unit.data, len(unit.data), 0)
+            return await self._submit(unit, unit.data, len(unit.data))
         except IsthmusError as error:
             self._refused(origin, error, model)
             raise
@@ -139,7 +144,7 @@ class Service:
         try:
             unit = self._open(data, origin, "", "")
             if not unit.generation.in_packets:
-                return await self._submit(unit, unit.data, len(unit.data), 0)
+                return await self._submit(unit, unit.data, len(unit.data))
             return await self._gather(unit)
         except IsthmusError as error:
             self._refused(origin, error, "")
@@ -165,10 +170,12 @@ class Service:
     async def drain(self, seconds: float) -> bool:
         """Takes no more frames and waits until every accepted one is answered; whether all were."""
         self._draining = True
-        end = asyncio.get_running_loop().time() + seconds
+        loop = asyncio.get_running_loop()
+        end = loop.time() + seconds
         self._expire(math.inf)
-        left = max(0.0, end - asyncio.get_running_loop().time())
-        return True if self._engine is None else await self._engine.drain(left)
+        while (self._leading or self.waiting) and loop.time() < end:
+            await asyncio.sleep(_DRAIN_STEP_S)
+        return not self._leading and not self.waiting
 
     def close(self) -> None:
         """Ends the threads and writes what must survive."""
@@ -193,23 +200,32 @@ class Service:
         now = perf_counter()
         self.admission.check(key, now)
         try:
-            inside, device = self._unsealer.open(data, origin.device)
-            if device is not None:
+            seal = self._unsealer.open(data, origin.device)
+            if seal is not None:
+                data, device = seal.unit, str(seal.device)
                 origin, key = replace(origin, device=device), f"sealed {device}"
                 self.admission.check(key, now)
-            generation = self.fleet.route(inside, model, version)
+            generation = self.fleet.route(data, model, version)
         except IsthmusError as error:
             self._count_failure(key, error)
             raise
-        return _Unit(inside, origin, key, generation)
+        return _Unit(data, origin, key, generation, seal)
 
     async def _submit(
-        self, unit: _Unit, data: Octets | list[bytes], frame_bytes: int, lost: int
+        self,
+        unit: _Unit,
+        data: Octets | list[bytes],
+        frame_bytes: int,
+        *,
+        lost: int = 0,
+        counter: bool = True,
     ) -> Answer:
-        """Through the engine, counted in and out."""
+        """Through the engine, counted in and out; with ``counter`` the seal's is used up."""
         assert self._engine is not None
         self.admission.enter(unit.key, perf_counter())
         try:
+            if counter:
+                self._unsealer.spend(unit.seal)  # only now: what was refused before may come again
             job = Job(data, unit.origin, frame_bytes, lost)
             return await self._engine.submit(unit.generation, job)
         except IsthmusError as error:
@@ -221,9 +237,16 @@ class Service:
     async def _gather(self, unit: _Unit) -> Answer | None:
         """Puts a slice or packet to the others of its frame."""
         profile = unit.generation.profile
-        header = SliceHeader.parse(profile, unit.data, "packet")
-        if len(unit.data) > header.header_bytes + header.payload_bytes:
-            return await self._submit(unit, unit.data, len(unit.data), 0)  # several, end to end
+        try:
+            header = SliceHeader.parse(profile, unit.data, "packet")
+            several = len(unit.data) > header.header_bytes + header.payload_bytes
+            if not several:
+                self._unsealer.spend(unit.seal)
+        except IsthmusError as error:
+            self._count_failure(unit.key, error)
+            raise
+        if several:  # end to end
+            return await self._submit(unit, unit.data, len(unit.data))
         now = perf_counter()
         self._expire(now)
         name, version = unit.origin.name, unit.generation.version
@@ -243,14 +266,16 @@ class Service:
         """The call with a frame's first packet: waits for the others and gets the answer."""
         loop = asyncio.get_running_loop()
         gathering = _Gathering(loop.create_future(), loop.create_future())
+        self._leading += 1
         try:
             if not group.complete:
                 self._gatherings[group] = gathering
                 self._set_group_timer()
                 await gathering.gathered
             data = group.frame() if group.complete else group.packets
-            return await self._submit(unit, data, group.size, group.lost)
+            return await self._submit(unit, data, group.size, lost=group.lost, counter=False)
         finally:
+            self._leading -= 1
             self._gatherings.pop(group, None)
             self._reassembler.drop(group)
             if not gathering.answered.done():

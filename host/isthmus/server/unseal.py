@@ -17,8 +17,8 @@ class Unsealer:
 
     With a fleet secret every unit must be signed by its device, with a tag and a counter that hold.
     Without one a unit may be bare, or name its device in an unsigned seal; a signed one is refused,
-    for nobody here can tell whether it is what it says. The order is fixed: tag, counter, and only
-    then the inside.
+    for nobody here can tell whether it is what it says. The tag comes first of all; the counter is
+    used up last, by ``spend``, when nothing else stands against the unit.
     """
 
     def __init__(self, config: SecurityConfig) -> None:
@@ -34,11 +34,10 @@ class Unsealer:
         """Whether units must be signed."""
         return self._keys is not None
 
-    def open(self, data: Octets, told: str) -> tuple[Octets, str | None]:
-        """The unit inside, and the device its seal names (None: there is no seal).
+    def open(self, data: Octets, told: str) -> Seal | None:
+        """The seal of a unit and the unit inside; None where there is no seal. SealError.
 
-        ``told`` is the device as the link names it; a seal of another one is refused. SealError,
-        ReplayError.
+        ``told`` is the device as the link names it; a seal of another one is refused.
         """
         if not is_sealed(data):
             if self._keys is not None:
@@ -46,7 +45,7 @@ class Unsealer:
                     "seal", "is missing: the unit is bare", allowed="units that a device signed",
                     remedy="sign with isth_sign and the key that `isthmus key` prints",
                 )  # fmt: skip
-            return data, None
+            return None
         seal = Seal.read(data)
         if self._keys is not None:
             seal = open_seal(self._keys.key(seal.device), data, tag_bytes_min=self._tag_bytes_min)
@@ -55,12 +54,14 @@ class Unsealer:
                 "seal.tag", "cannot be proven: the server has no fleet secret",
                 allowed="units without a tag", remedy="set security.fleet_secret_file",
             )  # fmt: skip
-        device = str(seal.device)
-        if told and told != device:
-            raise SealError("seal.device", f"is {device}, and the link says {told!r:.60}")
-        if self._replay is not None:
+        if told and told != str(seal.device):
+            raise SealError("seal.device", f"is {seal.device}, and the link says {told!r:.60}")
+        return seal
+
+    def spend(self, seal: Seal | None) -> None:
+        """Uses up the counter of a proven seal; ReplayError where it was used before."""
+        if seal is not None and self._replay is not None:
             self._replay.check_and_set(seal.device, seal.counter)
-        return seal.unit, device
 
     def close(self) -> None:
         """Writes the replay windows; later units are refused."""
