@@ -25,6 +25,7 @@ from isthmus.errors import BackHalfError, ConfigError, RequestError, Unavailable
 from isthmus.server.config import BackendConfig, ServerConfig, load_config
 from isthmus.server.features import pack_features, pack_outputs, read_features, read_outputs
 from isthmus.server.http import make_app
+from isthmus.server.run import running
 from isthmus.server.service import Service
 from isthmus.server.types import Answer, Origin
 
@@ -325,30 +326,43 @@ def test_certificates_of_the_predictor_must_be_there(tmp_path: Path) -> None:
         HttpBackend(config, 1.0)
 
 
-def test_two_servers_answer_as_one(digits: Served) -> None:
-    """`isthmus serve` that decodes in front of `isthmus serve` that computes."""
+def test_two_servers_answer_as_one(digits: Served, tmp_path: Path) -> None:
+    """`isthmus serve` that decodes in front of `isthmus serve` that computes, with tokens."""
+    (tmp_path / "tokens").write_text("fedcba9876543210\n0123456789abcdef\n")
+    (tmp_path / "token").write_text("0123456789abcdef\n")
+    (tmp_path / "wrong").write_text("another0123456789\n")
+    shared = {
+        "bundles": [{"path": str(digits.path)}],
+        "batch": {"workers": 1},
+        "grpc": {"enabled": False},
+        "drain_s": 2.0,
+    }
 
     async def body() -> None:
         alone = load_config(
-            None, bundles=[{"path": str(digits.path)}], batch={"workers": 1},
-            http={"features": True},
+            None, **shared, http={"port": 0, "features": True},
+            security={"tokens_file": str(tmp_path / "tokens")},
         )  # fmt: skip
-        async with serving(alone) as behind:
-            transport = httpx.ASGITransport(make_app(behind))
-            config = config_of(digits, "http://behind")
-            async with httpx.AsyncClient(transport=transport, base_url="http://behind") as client:
-                with pytest.MonkeyPatch.context() as patch:
-                    patch.setattr(httpx, "AsyncClient", lambda **_: client)
-                    front = Service(config)
-                    await front.start()
-                found = await asyncio.gather(*(front.answer(one, HERE) for one in digits.frames))
-                expected = await asyncio.gather(
-                    *(behind.answer(one, HERE) for one in digits.frames)
-                )
+        async with running(alone) as behind:
+            url = f"http://127.0.0.1:{behind.ports['http']}"
+            backend = {"url": url, "token_file": str(tmp_path / "token")}
+            config = load_config(None, **shared, http={"port": 0}, backend=backend)
+            async with running(config) as server:
+                front = server.service
+                calls = [front.answer(one, HERE) for one in digits.frames]
+                found = await asyncio.gather(*calls)
+                calls = [behind.service.answer(one, HERE) for one in digits.frames]
+                expected = await asyncio.gather(*calls)
                 assert [plain(one) for one in found] == [plain(one) for one in expected]
-                await check_protocol(client, digits, behind)
-                assert await front.drain(1)
-                front.close()
+            headers = {"Authorization": "Bearer fedcba9876543210"}
+            async with httpx.AsyncClient(base_url=url, headers=headers) as client:
+                await check_protocol(client, behind.service)
+            backend = {"url": url, "token_file": str(tmp_path / "wrong"), "start_s": 0.0}
+            stranger = Service(load_config(None, **shared, backend=backend))
+            with pytest.raises(UnavailableError, match="status 401"):
+                await stranger.start()
+            await stranger.drain(1)
+            stranger.close()
 
     run(body)
 
@@ -359,7 +373,7 @@ def plain(one: Answer) -> tuple[Any, ...]:
     return one.model, one.version, one.sequence, one.rung, one.top, outputs
 
 
-async def check_protocol(client: httpx.AsyncClient, digits: Served, behind: Service) -> None:
+async def check_protocol(client: httpx.AsyncClient, behind: Service) -> None:
     """What NAME.back tells of itself, and what it refuses."""
     (one,) = behind.fleet.models()
     path = "/v2/models/digits.back"

@@ -8,10 +8,11 @@ __all__ = ["register"]
 
 
 def register(app: Any) -> None:
-    """Adds ``cuts``, ``generate``, ``verify``, ``evaluate``, ``targets`` and ``demo``."""
-    from isthmus_gen.cli import demo, evaluate, generate, verify
+    """Adds the generator's commands."""
+    from isthmus_gen.cli import demo, evaluate, generate, manifests, verify
 
     generate.register(app)
     verify.register(app)
     evaluate.register(app)
+    manifests.register(app)
     demo.register(app)
