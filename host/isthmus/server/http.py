@@ -16,6 +16,7 @@ from isthmus.server.access import Tokens, tls_context
 from isthmus.server.dashboard import dashboard_routes
 from isthmus.server.http_back import back_routes
 from isthmus.server.http_oip import oip_routes
+from isthmus.server.http_protocol import Bounds, make_protocol
 from isthmus.server.jsonform import dump
 from isthmus.server.service import Service
 
@@ -114,9 +115,11 @@ class HttpServer:
         self._socket = _bound(config.http.host, config.http.port)
         self.port = int(self._socket.getsockname()[1])
         context = tls_context(config.security)
+        limits = config.limits
+        self._bounds = Bounds(limits.connections, limits.request_s, limits.body_bytes)
         settings = uvicorn.Config(
             make_app(service),
-            http="httptools",
+            http=make_protocol(self._bounds),
             ws="none",
             lifespan="off",
             log_config=None,
@@ -125,7 +128,6 @@ class HttpServer:
             date_header=False,
             proxy_headers=False,
             timeout_keep_alive=int(config.http.keep_alive_s),
-            limit_concurrency=config.limits.connections,
             backlog=2048,
             timeout_graceful_shutdown=max(1, int(config.drain_s)),
         )
@@ -135,7 +137,10 @@ class HttpServer:
 
     async def serve(self) -> None:
         """Serves until ``stop``."""
-        await self._server.serve(sockets=[self._socket])
+        try:
+            await self._server.serve(sockets=[self._socket])
+        finally:
+            self._bounds.stop()
 
     def stop(self) -> None:
         """Takes no more connections; ``serve`` returns once those that are open are done."""
