@@ -109,8 +109,8 @@ class FakeService:
                 return self._answer(generation, frame, origin)
         raise DigestUnknownError("frame.header.digest", f"is {header.digest_prefix.hex()}")
 
-    async def receive(self, data: Octets, origin: Origin) -> Answer | None:
-        return await self.answer(data, origin)
+    async def receive(self, data: Octets, origin: Origin, *, model: str = "") -> Answer | None:
+        return await self.answer(data, origin, model=model)
 
     def _answer(self, generation: FakeGeneration, frame: bytes, origin: Origin) -> Answer:
         header = SliceHeader.parse(generation.profile, frame)

@@ -90,7 +90,7 @@ class GatheringService:
         top = (Top(300, value_of(frame)), Top(2, -0.5))
         return Answer("m", "v", origin.device, header.sequence, header.rung, {}, top)
 
-    async def receive(self, data: Octets, origin: Origin) -> Answer | None:
+    async def receive(self, data: Octets, origin: Origin, *, model: str = "") -> Answer | None:
         """The answer to a frame's first part, when all have come."""
         header = SliceHeader.parse(self.profile, data)
         if len(data) > header.header_bytes + header.payload_bytes:

@@ -25,8 +25,8 @@ from isthmus.errors import (
     DrainingError,
     IsthmusError,
     LinkError,
+    ReplayError,
 )
-from isthmus.seal import is_sealed
 from isthmus.server.config import MqttConfig
 from isthmus.server.delivery import AckOrder, Backoff
 from isthmus.server.jsonform import answer_json, peek_sequence, refusal_json
@@ -115,7 +115,7 @@ class MqttLink:
         self._tasks: set[asyncio.Task[None]] = set()
         # Results by frame, until the broker knows that they are done with: a frame that comes
         # again after a broken connection is not computed again.
-        self._results: dict[tuple[str, bytes], asyncio.Task[bytes]] = {}
+        self._results: dict[tuple[str, bytes], asyncio.Task[bytes | None]] = {}
         self._keeper = asyncio.create_task(self._keep_connected())
 
     async def aclose(self) -> None:
@@ -205,6 +205,10 @@ class MqttLink:
         if isinstance(error, DrainingError):
             return  # the broker keeps it for the next server
         result = work.result() if error is None else _refusal(error, payload)
+        if result is None:
+            self._forget(key, work)
+            self._acknowledge(session, message)
+            return
         properties = message.properties
         topic = self._topics.answer_to(address, getattr(properties, "ResponseTopic", None))
         try:
@@ -219,16 +223,19 @@ class MqttLink:
         else:
             self.counts.answered += 1
             self.counts.refused += error is not None
+        self._forget(key, work)
+        self._acknowledge(session, message)
+
+    def _forget(self, key: tuple[str, bytes], work: asyncio.Task[bytes | None]) -> None:
         if self._results.get(key) is work:
             del self._results[key]
-        self._acknowledge(session, message)
 
     def _acknowledge(self, session: _Session, message: MQTTMessage) -> None:
         if message.qos:
             for number in session.order.done(message.mid):
                 session.connection.acknowledge(number)
 
-    def _keep(self, key: tuple[str, bytes], work: asyncio.Task[bytes]) -> None:
+    def _keep(self, key: tuple[str, bytes], work: asyncio.Task[bytes | None]) -> None:
         self._results[key] = work
         if len(self._results) > 2 * self._settings.receive_maximum:
             for old, task in self._results.items():
@@ -236,21 +243,25 @@ class MqttLink:
                     del self._results[old]
                     return
 
-    async def _answer(self, address: Address, payload: bytes) -> bytes:
+    async def _answer(self, address: Address, payload: bytes) -> bytes | None:
         """Asks the service; while its queue is full the frame waits here, which holds the broker.
 
-        Not a sealed one: its counter is used up, so it would be refused as a replay.
+        None for a packet whose frame is answered where its first packet came in.
         """
         origin = Origin("mqtt", device=address.device)
         wait, end = _BUSY_FIRST_S, time.monotonic() + _BUSY_S
+        busy: BusyError | None = None
         while True:
             try:
-                answer = await self._service.answer(payload, origin, model=address.bundle)
-            except BusyError:
-                if is_sealed(payload) or time.monotonic() + wait > end:
+                answer = await self._service.receive(payload, origin, model=address.bundle)
+            except BusyError as error:
+                busy = error
+                if time.monotonic() + wait > end:
                     raise
+            except ReplayError as error:  # a packet's counter may be used up before room is found
+                raise busy or error from None
             else:
-                return answer_json(answer)
+                return None if answer is None else answer_json(answer)
             await asyncio.sleep(wait)
             wait = min(2.0 * wait, 0.5)
 

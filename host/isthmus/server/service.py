@@ -139,15 +139,15 @@ class Service:
             self._refused(origin, error, model)
             raise
 
-    async def receive(self, data: Octets, origin: Origin) -> Answer | None:
+    async def receive(self, data: Octets, origin: Origin, *, model: str = "") -> Answer | None:
         """The answer to a frame, or to one of its parts."""
         try:
-            unit = self._open(data, origin, "", "")
+            unit = self._open(data, origin, model, "")
             if not unit.generation.in_packets:
                 return await self._submit(unit, unit.data, len(unit.data))
             return await self._gather(unit)
         except IsthmusError as error:
-            self._refused(origin, error, "")
+            self._refused(origin, error, model)
             raise
 
     async def compute(
@@ -175,7 +175,10 @@ class Service:
         self._expire(math.inf)
         while (self._leading or self.waiting) and loop.time() < end:
             await asyncio.sleep(_DRAIN_STEP_S)
-        return not self._leading and not self.waiting
+        complete = not self._leading and not self.waiting
+        if self._engine is None:
+            return complete
+        return await self._engine.drain(max(0.0, end - loop.time())) and complete
 
     def close(self) -> None:
         """Ends the threads and writes what must survive."""
@@ -274,6 +277,9 @@ class Service:
                 await gathering.gathered
             data = group.frame() if group.complete else group.packets
             return await self._submit(unit, data, group.size, lost=group.lost, counter=False)
+        except IsthmusError:
+            self.monitor.lost(unit.origin, group.lost)
+            raise
         finally:
             self._leading -= 1
             self._gatherings.pop(group, None)

@@ -98,7 +98,7 @@ class FrameService(Protocol):
         """
         ...
 
-    async def receive(self, data: Octets, origin: Origin) -> Answer | None:
+    async def receive(self, data: Octets, origin: Origin, *, model: str = "") -> Answer | None:
         """The answer to what a link delivered: a frame, or one of a frame's slices or packets.
 
         Slices and packets are gathered by (device, sequence) until all are there or the deadline
