@@ -384,7 +384,9 @@ async def check_protocol(client: httpx.AsyncClient, behind: Service) -> None:
     assert (await client.get(f"{path}/versions/{one.version}/ready")).json()["ready"] is True
     assert (await client.get("/v2/models/other.back")).status_code == 404
     assert (await client.post(f"{path}/infer", content=b"{}")).status_code == 400
-    large = await client.post(f"{path}/infer", content=bytes(1 << 24))
+    # 32 features of numbers written out, and what else a request has
+    most = (1 << 16) + 32 * 16 * one.elements
+    large = await client.post(f"{path}/infer", content=bytes(most + 1))
     assert large.status_code == 413
 
 

@@ -58,8 +58,8 @@ class Running:
             from isthmus.server.serial_link import serve_serial
 
             for one in config.serial:
-                opening = serve_serial(self.service, one, max_payload=config.limits.body_bytes)
-                await self._open(f"serial {one.port}", opening)
+                link = serve_serial(self.service, one, max_payload=config.limits.body_bytes)
+                await self._open(f"serial {one.port}", link)
         if config.mqtt is not None:
             from isthmus.server.mqtt import serve_mqtt
 
