@@ -34,6 +34,7 @@ import aiomqtt
 import numpy as np
 
 from benchmarks.mqtt_broker import running_broker
+from benchmarks.sections import write_section
 
 ROOT = Path(__file__).resolve().parents[1]
 NAME = "digits"
@@ -80,7 +81,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--frames", type=int, default=10_000)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--rate", type=float, default=2000.0, help="frames a second of all boards")
-    parser.add_argument("--out", type=Path, help="where the results go: mqtt_kill.json")
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks", help="where results go")
     options = parser.parse_args(arguments)
     program = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
     if program is None:
@@ -94,16 +95,36 @@ def main(arguments: list[str] | None = None) -> int:
                 run_kills(command, broker.port, frames, options.kills, options.rate)
             )
     found = {**asdict(counts), "rate": options.rate, "devices": DEVICES}
-    if options.out is not None:
-        options.out.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(found, indent=1, sort_keys=True) + "\n"
-        (options.out / "mqtt_kill.json").write_text(text, encoding="utf-8")
+    write_results(found, options.out)
     if options.json:
         print(json.dumps(found))
     else:
         for key, value in found.items():
             print(f"{key:16} {value}")
     return 0 if counts.good else 1
+
+
+def write_results(found: dict[str, Any], folder: Path) -> None:
+    """results/mqtt_kill.json and the section of RESULTS.md."""
+    file = folder / "results" / "mqtt_kill.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n", encoding="ascii")
+    write_section(folder / "RESULTS.md", "mqtt_kill", section(found))
+
+
+def section(found: dict[str, Any]) -> str:
+    """The section of RESULTS.md."""
+    return (
+        "## A server that is killed\n\n"
+        "Written by `python -m benchmarks.mqtt_kill`; the counts are in `results/mqtt_kill.json`."
+        f" {found['devices']} boards send {found['frames']:,} frames of the digits to mosquitto,"
+        f" {found['rate']:,.0f} a second, QoS 1; `isthmus serve` gets SIGKILL {found['kills']}"
+        " times with frames in work and is started again with the same session.\n\n"
+        f"Acknowledged to a board {found['acknowledged']:,}, answered {found['answered']:,},"
+        f" without an answer {found['unanswered']}, with a wrong one {found['wrong']}, refused"
+        f" {found['refused']}; answered a second time {found['answered_again']}. {found['seconds']:.0f}"
+        " seconds in all."
+    )
 
 
 def make_bundle(folder: Path) -> Path:

@@ -32,6 +32,8 @@ BENCHMARKS = {
     "encoder_cost": "the encoder on six cores, beside heatshrink and lz4",
     "seal_cost": "signing: SHA-256 and a seal for a packet and a frame, on four cores",
     "host_speed": "decoding and encoding on the host, beside constriction and zstd",
+    "server_load": "frames a second of the server, beside other servers and the bare work",
+    "mqtt_kill": "a server killed twenty times under MQTT, every acknowledged frame answered",
     "loss": "accuracy against packet loss, by concealment",
 }
 
