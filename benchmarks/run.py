@@ -35,6 +35,7 @@ BENCHMARKS = {
     "server_load": "frames a second of the server, beside other servers and the bare work",
     "mqtt_kill": "a server killed twenty times under MQTT, every acknowledged frame answered",
     "loss": "accuracy against packet loss, by concealment",
+    "server_soak": "the server under a crowd of devices for ten minutes: memory and counts",
 }
 
 

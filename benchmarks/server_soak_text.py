@@ -13,9 +13,9 @@ _INTRODUCTION = """## The server for a long time
 
 Written by `python -m benchmarks.server_soak`; the figures are in `results/server_soak.json`.
 `isthmus serve` with the digits on {machine}, and {devices:,} simulated devices on the same cores:
-{rate:g} frames a second in all for {seconds:g} seconds, most by HTTP, every tenth device by UDP{mqtt}.
-1 % of the frames are damaged and 1 % of an unknown digest; one device in a hundred sends nothing but
-damaged frames, three a second, and is shut out for half a minute at a time."""
+{rate:g} frames a second in all for {seconds:g} seconds, most by HTTP, every tenth device by
+UDP{mqtt}. 1 % of the frames are damaged and 1 % of an unknown digest; one device in a hundred
+sends nothing but damaged frames, three a second, and is shut out for half a minute at a time."""
 
 
 def section(result: dict[str, Any]) -> str:
@@ -36,9 +36,9 @@ def section(result: dict[str, Any]) -> str:
     head = _INTRODUCTION.format(**{**result, "mqtt": mqtt})
     return (
         f"{head}\n\n{markdown_table(('frames', 'reason', 'count'), rows)}\n\n"
-        f"The counts of the devices, of `/metrics` and of `/api/state` {agree}. From a frame's due"
-        f" time to its answer: p50 {result['p50_ms']:.1f} ms, p99 {result['p99_ms']:.1f} ms."
-        f" Resident memory of the server: {result['rss_warm_mib']:.1f} MiB after"
+        f"The counts of the devices, of `/metrics` and of `/api/state` {agree}. From a frame's\n"
+        f"due time to its answer: p50 {result['p50_ms']:.1f} ms, p99 {result['p99_ms']:.1f} ms."
+        f" Resident memory of the\nserver: {result['rss_warm_mib']:.1f} MiB after"
         f" {result['warm_s']:g} s, {result['rss_end_mib']:.1f} MiB at the end:"
         f" {100 * result['growth']:+.1f} %."
     )

@@ -108,18 +108,26 @@ class Admission:
                 tokens=float(self._limits.device_burst), refilled=now, window=now
             )
             if len(self._devices) > self._limits.devices:
-                self._forget(now)
+                self._forget(name, now)
         else:
             self._devices.move_to_end(name)
         return device
 
-    def _forget(self, now: float) -> None:
-        """Forgets one device that owes nothing: silent longest, rather none that is shut out.
+    def _forget(self, newest: str, now: float) -> None:
+        """Forgets devices that owe nothing, those silent longest first.
 
-        Only the sixteen oldest are looked at. Where all of them have frames waiting one more is
-        kept: there are never more of these than the queue holds.
+        Only the sixteen oldest are looked at; of these, those that are shut out or have frames
+        waiting go to the end, so that others are looked at next. Where there are twice as many
+        devices as there should be, one that is shut out is forgotten, too.
         """
-        oldest = [name for name in islice(self._devices, 16) if not self._devices[name].waiting]
-        free = [name for name in oldest if self._devices[name].until <= now]
-        for name in (*free, *oldest)[:1]:
-            del self._devices[name]
+        devices, limit = self._devices, self._limits.devices
+        oldest = [name for name in islice(devices, 16) if name != newest]
+        for name in oldest:
+            if devices[name].waiting or devices[name].until > now:
+                devices.move_to_end(name)
+            elif len(devices) > limit:
+                del devices[name]
+        if len(devices) > 2 * limit:
+            for name in [name for name in oldest if name in devices and not devices[name].waiting]:
+                del devices[name]
+                return
