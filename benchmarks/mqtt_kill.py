@@ -122,8 +122,8 @@ def section(found: dict[str, Any]) -> str:
         " times with frames in work and is started again with the same session.\n\n"
         f"Acknowledged to a board {found['acknowledged']:,}, answered {found['answered']:,},"
         f" without an answer {found['unanswered']}, with a wrong one {found['wrong']}, refused"
-        f" {found['refused']}; answered a second time {found['answered_again']}. {found['seconds']:.0f}"
-        " seconds in all."
+        f" {found['refused']}; answered a second time {found['answered_again']}."
+        f" {found['seconds']:.0f} seconds in all."
     )
 
 

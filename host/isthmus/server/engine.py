@@ -33,6 +33,11 @@ __all__ = ["Done", "Engine", "Item", "Job", "Lane", "Observer", "Ready", "add_an
 #: worker waits for it after each call into C while the event loop is busy.
 _SWITCH_INTERVAL = 0.0005
 
+#: How soon a thread must be free that another is not begun for what waits.
+_PATIENCE_S = 0.005
+#: Weight of the newest batch in the mean of what a frame takes.
+_SMOOTHING = 0.2
+
 Item = tuple[Origin, Answer, npt.NDArray[np.uint8], "npt.NDArray[np.bool_] | None"]
 Observer = Callable[[Generation, list[Item]], None]
 
@@ -84,6 +89,14 @@ class Lane:
         self.generation = generation
         self.jobs: deque[Job] = deque()
         self.ready: list[Ready] = []
+        #: Seconds that a frame takes a thread, a running mean; not yet known: long.
+        self.frame_s = float("inf")
+
+    def took(self, seconds: float, frames: int) -> None:
+        """A thread was busy with so many frames."""
+        each = seconds / max(1, frames)
+        known = self.frame_s if self.frame_s < float("inf") else each
+        self.frame_s = known + _SMOOTHING * (each - known)
 
     def oldest(self) -> float:
         """When the frame that waited longest arrived."""
@@ -111,6 +124,7 @@ class Engine:
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="isthmus-worker")
         self._timer: asyncio.TimerHandle | None = None
         self._pumping = False
+        self._until: dict[int, float] = {}
         self.waiting = 0
         sys.setswitchinterval(min(sys.getswitchinterval(), _SWITCH_INTERVAL))
 
@@ -155,19 +169,35 @@ class Engine:
         """Gives idle threads what waits longest."""
         self._pumping = False
         while self._idle:
-            lane = min(self._lanes.values(), key=Lane.oldest)
             now = perf_counter()
-            flush = self._flushes(lane, now)
-            if not lane.jobs and not flush:
+            due = [lane for lane in self._lanes.values() if lane.jobs or self._flushes(lane, now)]
+            if not due:
                 break
+            lane = min(due, key=Lane.oldest)
+            if not self._worth_a_thread(lane, now):
+                break
+            flush = self._flushes(lane, now)
             jobs = self._take(lane)
             ready: list[Ready] = []
             if flush:
                 ready, lane.ready = lane.ready, []
             if jobs or ready:
                 self._idle -= 1
+                frames = len(jobs) + len(ready)
+                self._until[id(jobs)] = now + frames * lane.frame_s
                 self._pool.submit(self._work, lane, jobs, ready, flush)
         self._set_timer()
+
+    def _worth_a_thread(self, lane: Lane, now: float) -> bool:
+        """Whether to begin now, rather than when a thread is free that works already.
+
+        If one will be free at once, another would only take the processor from the event loop, and
+        the two would pass Python's lock to and fro: with a light back half that cost a fifth of the
+        throughput on two cores. More than two batches wait for nobody.
+        """
+        if not self._until or len(lane.jobs) >= 2 * self._config.max:
+            return True
+        return abs(min(self._until.values()) - now) > _PATIENCE_S  # or long overdue
 
     def _take(self, lane: Lane) -> list[Job]:
         """Up to a batch of the frames that wait; none whose caller has gone."""
@@ -202,6 +232,7 @@ class Engine:
     def _work(self, lane: Lane, jobs: list[Job], ready: list[Ready], flush: bool) -> None:
         # Whatever happens, the frames are answered and the thread is free again.
         done = failed(jobs, ready, BackHalfError("engine", "stopped at an internal error"))
+        begin = perf_counter()
         try:
             done = self._step(lane.generation, jobs, ready, flush)
         except IsthmusError as error:
@@ -210,7 +241,8 @@ class Engine:
             why = " ".join(str(error).split())[:200]
             done = failed(jobs, ready, BackHalfError("back_half", f"failed ({why})"))
         finally:
-            self._loop.call_soon_threadsafe(self._finish, lane, done)
+            took = perf_counter() - begin
+            self._loop.call_soon_threadsafe(self._finish, lane, done, jobs, ready, took)
 
     def _step(
         self, generation: Generation, jobs: list[Job], ready: list[Ready], flush: bool
@@ -248,11 +280,15 @@ class Engine:
 
     # On the event loop.
 
-    def _finish(self, lane: Lane, done: Done) -> None:
+    def _finish(
+        self, lane: Lane, done: Done, jobs: list[Job], ready: list[Ready], took: float
+    ) -> None:
         self._idle += 1
-        self._deliver(lane, done)
+        del self._until[id(jobs)]
+        lane.took(took, len(jobs) + len(ready))
         lane.ready += done.ready
-        self._pump()
+        self._pump()  # first: the thread works on while answers are handed out
+        self._deliver(lane, done)
 
     def _deliver(self, lane: Lane, done: Done) -> None:
         """Hands answers and refusals to those who wait for them."""

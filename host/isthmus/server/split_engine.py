@@ -86,11 +86,13 @@ class SplitEngine(Engine):
         done.ready, _ = self._decode(generation, jobs, done)
         return done
 
-    def _finish(self, lane: Lane, done: Done) -> None:
+    def _finish(
+        self, lane: Lane, done: Done, jobs: list[Job], ready: list[Ready], took: float
+    ) -> None:
         self._decoded[lane.generation] += done.ready
         done.ready = []
         self._start_calls()
-        super()._finish(lane, done)
+        super()._finish(lane, done, jobs, ready, took)
 
     def _start_calls(self) -> None:
         """Sends what is decoded, the longest waiting first, while there is a call to be had."""
