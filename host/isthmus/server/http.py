@@ -75,7 +75,8 @@ def _guarded(app: App, tokens: Tokens, signed: bool) -> App:
     async def guard(scope: Scope, receive: Receive, send: Send) -> None:
         path = scope.get("path", "")
         free = path in _FREE or path.startswith("/page/")
-        free = free or (signed and path.startswith("/v2/") and path.endswith("/frames"))
+        frames = scope.get("method") == "POST" and path.endswith("/frames")
+        free = free or (signed and frames and path.startswith("/v2/"))
         if scope["type"] == "http" and not free:
             try:
                 tokens.check(dict(scope["headers"]).get(b"authorization"))
