@@ -276,3 +276,18 @@ def test_requests_ahead_of_their_answers_have_a_bound(digits: Served) -> None:
             assert got < 5000
 
     run(body)
+
+
+def test_an_answer_does_not_wait_for_an_acknowledgement(digits: Served) -> None:
+    """Forty requests one after the other: a delayed acknowledgement is 40 ms on Linux."""
+
+    async def body() -> None:
+        async with serving(digits) as (_, connect):
+            one = await connect()
+            start = time.monotonic()
+            for _ in range(40):
+                await one.send(GET)
+                assert (await one.answer())[0] == 200
+            assert time.monotonic() - start < 1.2
+
+    run(body)

@@ -9,6 +9,7 @@ way it is refused.
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -87,6 +88,11 @@ class _Bounded(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A connection: in its place, in another's, or refused."""
         super().connection_made(transport)
+        # asyncio does so only for sockets that name their protocol; without it an answer of two
+        # writes waits for the client's delayed acknowledgement
+        sock = transport.get_extra_info("socket")
+        if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         bounds = self.bounds
         self.begun = True
         self._wire = 0
