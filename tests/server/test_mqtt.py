@@ -4,31 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator
 
 import numpy as np
-import pytest
-from benchmarks.mqtt_broker import Broker, running_broker
+from benchmarks.mqtt_broker import Broker
 from fake_service import FakeService, expected_outputs
 from mqtt_world import config, device, link_to, messages_of, run, until
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from isthmus.errors import BusyError, DrainingError, RateLimitError
-
-
-@pytest.fixture(scope="module")
-def broker(
-    require_tool: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Broker]:
-    with running_broker(require_tool("mosquitto"), tmp_path_factory.mktemp("broker")) as running:
-        yield running
-
-
-@pytest.fixture
-def root(request: pytest.FixtureRequest) -> str:
-    """A root of each test's own, since tests share a broker."""
-    return f"tests/{abs(hash(request.node.nodeid))}"
 
 
 def test_a_frame_is_answered_with_what_the_service_says(broker: Broker, root: str) -> None:

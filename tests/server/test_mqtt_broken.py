@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,20 +18,6 @@ from mqtt_world import config, device, link_to, messages_of, run, until
 from isthmus.errors import ConfigError
 from isthmus.server.config import MqttConfig
 from isthmus.server.mqtt import serve_mqtt
-
-
-@pytest.fixture(scope="module")
-def broker(
-    require_tool: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Broker]:
-    with running_broker(require_tool("mosquitto"), tmp_path_factory.mktemp("broker")) as running:
-        yield running
-
-
-@pytest.fixture
-def root(request: pytest.FixtureRequest) -> str:
-    """A root of each test's own, since tests share a broker."""
-    return f"tests/{abs(hash(request.node.nodeid))}"
 
 
 class Wire:

@@ -4,24 +4,15 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
-from typing import Any
 
 import mqtt_world as world
 import numpy as np
-import pytest
-from benchmarks.mqtt_broker import Broker, running_broker
+from benchmarks.mqtt_broker import Broker
 from served import Served
 
 from isthmus.conceal_slices import cut_frame
 from isthmus.server.config import load_config
 from isthmus.server.service import Service
-
-
-@pytest.fixture(scope="module")
-def broker(require_tool: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    with running_broker(require_tool("mosquitto"), tmp_path_factory.mktemp("broker")) as running:
-        yield running
 
 
 def test_packets_are_answered_once_and_acknowledged(broker: Broker, digits_packets: Served) -> None:
