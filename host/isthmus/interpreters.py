@@ -125,11 +125,11 @@ class InferenceModel(ABC):
     def run_float(self, *arrays: npt.ArrayLike) -> list[npt.NDArray[np.float32]]:
         """As ``run`` on float32 arrays: quantised inputs and outputs are converted on the way."""
         given = [
-            quantize(a, i) if i.scale else np.asarray(a).astype(i.dtype)
+            quantize(a, i) if i.scale else np.asarray(a).astype(i.dtype, copy=False)
             for a, i in zip(arrays, self.inputs, strict=True)
         ]
         return [
-            dequantize(r, o) if o.scale else r.astype(np.float32)
+            dequantize(r, o) if o.scale else r.astype(np.float32, copy=False)
             for r, o in zip(self.run(*given), self.outputs, strict=True)
         ]
 
