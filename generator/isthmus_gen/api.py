@@ -49,13 +49,16 @@ def cut_support(model: str | Path, *, progress: Progress | None = None) -> dict[
     return run(load_model(model), progress=progress or no_progress)
 
 
-def generate(*, progress: Progress | None = None, **options: Any) -> Generated:
-    """Writes a bundle; ``options`` are the fields of ``isthmus_gen.options.GenerateOptions``."""
+def generate(*, progress: Progress | None = None, ray: str = "", **options: Any) -> Generated:
+    """Writes a bundle; ``options`` are the fields of ``isthmus_gen.options.GenerateOptions``.
+
+    ``ray`` is the address of a Ray cluster for the calibration, "local" to start one here.
+    """
     from isthmus_gen.options import make_options
     from isthmus_gen.pipeline import generate as run
     from isthmus_gen.progress import no_progress
 
-    return run(make_options(options), progress or no_progress)
+    return run(make_options(options), progress or no_progress, ray=ray)
 
 
 def verify(

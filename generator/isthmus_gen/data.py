@@ -142,6 +142,12 @@ class DataSet:
             return self._source.rows(0, self._count)
         return self._source.all()
 
+    def rows(self, begin: int, end: int) -> Array | None:
+        """Inputs ``begin`` to ``end - 1`` where they can be had without those before, else None."""
+        if isinstance(self._source, PackedPictures):
+            return self._source.rows(begin, end)
+        return None
+
     def batches(self, n: int) -> Iterator[tuple[Array, Array | None]]:
         """Go through the set ``n`` inputs at a time (the last batch may be shorter)."""
         if n < 1:

@@ -40,6 +40,7 @@ from isthmus_gen.ladder.budget import with_budget
 from isthmus_gen.models import Cut, Halves, LoadedModel, load_model, resolve_cut
 from isthmus_gen.options import GenerateOptions
 from isthmus_gen.progress import Progress, no_progress
+from isthmus_gen.ray_features import feature_batches
 from isthmus_gen.restoration import MadeRestorer, collect_features, make_restorer, open_back
 from isthmus_gen.support import nearest_working_cut
 from isthmus_gen.targets import TARGET_FILE, Target, load_target, target_source
@@ -69,8 +70,13 @@ class Generated:
     report: dict[str, Any]
 
 
-def generate(options: GenerateOptions, progress: Progress = no_progress) -> Generated:
+def generate(
+    options: GenerateOptions, progress: Progress = no_progress, *, ray: str = ""
+) -> Generated:
     """Makes the bundle that ``options`` ask for and writes it to ``options.out``.
+
+    ``ray`` is the address of a Ray cluster that runs the front half over the calibration set
+    ("local": started here); the bundle is the same.
 
     Nothing is written before everything is known to be right; an earlier bundle in the same place
     stays until the new one is complete. Equal options and inputs give equal bytes.
@@ -86,7 +92,7 @@ def generate(options: GenerateOptions, progress: Progress = no_progress) -> Gene
         input_shape=[None if size < 0 else size for size in model.input_shape],
         limit=options.limit or None,
     )
-    calibration = calibrate(model, cut, data, preprocessing, progress)
+    calibration = calibrate(model, cut, data, preprocessing, progress, ray=ray)
     progress("cutting the network", 0, 1)
     representative = _representative(data, preprocessing)
     halves = model.split(cut, representative, int8=options.element in ("auto", "int8"))
@@ -139,17 +145,25 @@ def calibrate(
     data: DataSet,
     preprocessing: Preprocessing,
     progress: Progress = no_progress,
+    *,
+    ray: str = "",
 ) -> Calibration:
-    """One streaming pass: statistics of the cut tensor, and the first tensors as samples."""
+    """One streaming pass: statistics of the cut tensor, and the first tensors as samples.
+
+    With ``ray`` the features are computed on that cluster, batch by batch as here.
+    """
     statistics = TensorStatistics(cut.shape, name=f"features of {cut.name}")
     samples: list[npt.NDArray[np.float32]] = []
     keep = max(1, _SAMPLE_ELEMENTS // max(1, cut.elements))
     done = 0
-    for x, _ in data.batches(_BATCH):
-        features = model.features(cut, preprocessing.apply(x))
+    if ray:
+        batches = feature_batches(model, cut, data, preprocessing, size=_BATCH, address=ray)
+    else:
+        batches = (model.features(cut, preprocessing.apply(x)) for x, _ in data.batches(_BATCH))
+    for features in batches:
         statistics.update(features)
         samples.extend(features[: max(0, keep - len(samples))])
-        done += len(x)
+        done += len(features)
         progress("calibrating", done, len(data))
     return Calibration(statistics, samples, done)
 

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import httpx
 import numpy as np
@@ -16,8 +17,9 @@ import numpy.typing as npt
 import pytest
 from served import Served
 
-from isthmus.errors import ConfigError
+from isthmus.errors import ConfigError, ModelUnknownError
 from isthmus.server.config import ServerConfig, load_config
+from isthmus.server.fleet import Generation
 from isthmus.server.jsonform import answer_json
 from isthmus.server.service import Service
 from isthmus.server.types import Origin
@@ -149,6 +151,20 @@ def test_the_protocol_is_the_local_servers(on_ray: OnRay, digits: Served) -> Non
         unknown = client.post("/v2/frames", content=bytes(damaged))
         assert unknown.status_code == 404
         assert unknown.json()["error"]["name"] == "digest_unknown"
+
+
+def test_a_replicas_own_error_arrives_as_it_was_raised(on_ray: OnRay) -> None:
+    from ray import serve
+
+    from isthmus.server.ray_backend import RayBackend
+
+    backend = RayBackend(
+        serve.get_deployment_handle("back_half", "isthmus"), on_ray.config.ray, 20.0
+    )
+    other = cast(Generation, SimpleNamespace(name="other", version="0123456789ab"))
+    with pytest.raises(ModelUnknownError, match="other 0123456789ab") as caught:
+        asyncio.run(backend.compute(other, np.zeros((1, 4), np.float32)))
+    assert type(caught.value) is ModelUnknownError
 
 
 @dataclass

@@ -220,6 +220,12 @@ def generate(
     ] = None,
     limit: Annotated[int, typer.Option(help="Calibration inputs to use; 0: all.")] = 0,
     vectors: Annotated[int, typer.Option(help="Inputs kept as bring-up vectors.")] = 2,
+    ray: Annotated[
+        str,
+        typer.Option(
+            help="Calibrate on a Ray cluster: local, auto or HOST:PORT. The bundle is the same."
+        ),
+    ] = "",
     json: JsonOption = False,
 ) -> None:
     """Calibrate, quantise, cut and emit: writes a bundle with firmware and back half.
@@ -266,7 +272,7 @@ def generate(
         }
     )
     with progress_bar() as progress:
-        made = run(options, progress)
+        made = run(options, progress, ray=ray)
     data = {"out": str(out), **made.report}
     Output(json).result(data, lambda console: show_report(console, out, made.report))
 

@@ -159,7 +159,8 @@ def make_application(config: ServerConfig) -> serve.Application:
     back_half = deployment(BackHalfReplica).options(
         name="back_half",
         ray_actor_options={"num_cpus": ray.cpus, "resources": ray.resources},
-        max_ongoing_requests=max(2, round(ray.target_ongoing * _ONGOING_SHARE)),
+        # as many as can fill a batch, each with one frame
+        max_ongoing_requests=max(config.batch.max, round(ray.target_ongoing * _ONGOING_SHARE)),
         autoscaling_config=AutoscalingConfig(
             min_replicas=ray.replicas_min,
             max_replicas=ray.replicas_max,
