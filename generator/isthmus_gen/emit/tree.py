@@ -41,8 +41,8 @@ RUNTIME_FILES = (
     "isth_sha256.h",
     "isth_status.h",
 )
-"""The runtime's files. The decoder serves loopback tests, the seal those who sign and the link those
-who send over a serial line; unused, the linker leaves them out."""
+"""The runtime's files. The decoder serves loopback tests, the seal those who sign and the link
+those who send over a serial line; unused, the linker leaves them out."""
 
 _ABI = 2
 _TYPES = {
