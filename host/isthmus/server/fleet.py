@@ -22,7 +22,7 @@ from isthmus.errors import (
     ModelUnknownError,
     TruncatedError,
 )
-from isthmus.interpreters import Engine
+from isthmus.interpreters import Engine, TfliteModel
 from isthmus.labels import read_label_file, read_labels
 from isthmus.native import NativeCodec
 from isthmus.server.config import BundleConfig, ServerConfig
@@ -31,6 +31,10 @@ from isthmus.server.types import Top
 __all__ = ["DecodedBatch", "Fleet", "Generation"]
 
 _VERSION_DIGITS = 12
+#: Bytes of a back half whose interpreters may be many.
+_SMALL_FILE = 4 << 20
+#: Outputs of so many values are sorted whole.
+_SORTED = 64
 
 
 @dataclass(slots=True)
@@ -55,6 +59,20 @@ class DecodedBatch:
     errors: dict[int, FrameError]
 
 
+def _interpreter_sizes(back_half: BackHalf, bundle: Bundle, most: int) -> tuple[int, ...]:
+    """The batches that interpreters are kept for, largest first; (1,): one, for any batch.
+
+    Only .tflite interpreters plan for a batch. Those of a large file are fewer: each holds its
+    weights, packed for the processor.
+    """
+    model = back_half.model
+    if not isinstance(model, TfliteModel) or model.inputs[0].shape[0] != -1:
+        return (1,)
+    name = str(bundle.profile.extra["back"]["file"])
+    step = 1 if (bundle.path / name).stat().st_size <= _SMALL_FILE else 3
+    return tuple(1 << bit for bit in reversed(range(0, most.bit_length(), step)))
+
+
 class Generation:
     """One bundle as it is served. Safe to use from several threads.
 
@@ -77,10 +95,10 @@ class Generation:
         self._top = server.top
         self._engine: Engine = server.batch.engine  # type: ignore[assignment]  # checked by open
         self._engine_threads = server.batch.engine_threads
-        self._largest = 1 << (server.batch.max.bit_length() - 1)
         self._local = threading.local()
-        self._first = self._open_back_half()
-        self.outputs = [(info.name, tuple(info.shape[1:])) for info in self._first.model.outputs]
+        first = self._open_back_half()
+        self._sizes = _interpreter_sizes(first, self.bundle, server.batch.max)
+        self.outputs = [(info.name, tuple(info.shape[1:])) for info in first.model.outputs]
         if self.labels and len(self.labels) != self._classes():
             raise ConfigError(
                 f"{config.path}: labels", f"are {len(self.labels)} names",
@@ -180,27 +198,26 @@ class Generation:
     def compute(self, features: npt.NDArray[np.float32]) -> list[npt.NDArray[np.float32]]:
         """The back half's outputs float32 [n, ...] for features [n, *shape].
 
-        Each thread has interpreters of its own, one for every power of two: an interpreter whose
-        batch changes plans its memory anew each time. A batch is cut into such powers.
+        Each thread has interpreters of its own, one for each of a few sizes, since an interpreter
+        whose batch changes plans its memory anew; a batch is cut into such sizes.
         """
+        if len(self._sizes) == 1:
+            return self._back_half(1).model.run_float(features)
         parts = []
-        start, size = 0, self._largest
-        while start < len(features):
-            while size > len(features) - start:
-                size >>= 1
-            model = self._back_half(size).model
-            parts.append(model.run_float(features[start : start + size]))
-            start += size
+        start = 0
+        for size in self._sizes:  # the last is 1
+            while size <= len(features) - start:
+                model = self._back_half(size).model
+                parts.append(model.run_float(features[start : start + size]))
+                start += size
         if len(parts) == 1:
             return parts[0]
         return [np.concatenate(column) for column in zip(*parts, strict=True)]
 
     def warm(self) -> None:
         """Opens this thread's interpreters and runs each once."""
-        size = 1
-        while size <= self._largest:
+        for size in self._sizes:
             self.compute(np.zeros((size, *self.profile.tensor.shape), np.float32))
-            size <<= 1
 
     def _back_half(self, size: int) -> BackHalf:
         known: dict[int, BackHalf] | None = getattr(self._local, "back_halves", None)
@@ -212,23 +229,38 @@ class Generation:
         return found
 
     def top(self, output: npt.NDArray[np.float32]) -> list[tuple[Top, ...]]:
-        """The largest values of each row of the first output [n, ...], largest first."""
+        """The largest values of each row of the first output [n, ...], largest first.
+
+        Of equal ones the first comes first, as argmax has it: int8 outputs often have some.
+        """
         flat = output.reshape(len(output), -1)
         count = min(self._top, flat.shape[1])
         if count == 0:
             return [()] * len(flat)
-        if count < flat.shape[1] and flat.shape[1] > 64:
-            some = np.argpartition(flat, -count, axis=1)[:, -count:]
-            order = np.take_along_axis(flat, some, 1).argsort(axis=1, kind="stable")[:, ::-1]
-            chosen = np.take_along_axis(some, order, 1)
-        else:
-            chosen = flat.argsort(axis=1, kind="stable")[:, : -count - 1 : -1]
+        chosen = _largest(flat, count)
         values = np.take_along_axis(flat, chosen, 1).tolist()
         labels = self.labels
         return [
             tuple(Top(i, v, labels[i] if labels else "") for i, v in zip(row, of, strict=True))
             for row, of in zip(chosen.tolist(), values, strict=True)
         ]
+
+
+def _largest(rows: npt.NDArray[np.float32], count: int) -> npt.NDArray[np.intp]:
+    """Where the ``count`` largest of each row are: by value, then by place; NaN last."""
+    size = rows.shape[1]
+    falling = -rows
+    if count == size or size <= _SORTED:
+        return falling.argsort(axis=1, kind="stable")[:, :count]
+    some = np.sort(np.argpartition(falling, count, axis=1)[:, : count + 1], axis=1)
+    values = np.take_along_axis(falling, some, 1)
+    order = values.argsort(axis=1, kind="stable")
+    chosen = np.take_along_axis(some, order[:, :count], 1)
+    ends = np.take_along_axis(values, order[:, count - 1 :], 1)
+    # Where the last that is chosen equals the first that is not, others may equal them, too.
+    for row in np.flatnonzero(~(ends[:, 0] < ends[:, 1])):
+        chosen[row] = falling[row].argsort(kind="stable")[:count]
+    return chosen
 
 
 class Fleet:
