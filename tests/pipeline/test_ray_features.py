@@ -23,10 +23,10 @@ from isthmus_gen.ray_features import BatchReader
 
 pytestmark = [
     pytest.mark.slow,
-    # Ray's own: what it leaves open and what it calls that others have renamed.
+    # Ray leaves the files and processes of its nodes to the interpreter's end.
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    # Ray Data sets a field of its own that it no longer wants others to set.
+    pytest.mark.filterwarnings("ignore:`use_push_based_shuffle` is deprecated:DeprecationWarning"),
 ]
 
 ROOT = Path(__file__).resolve().parents[2]

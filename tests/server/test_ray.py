@@ -26,10 +26,8 @@ from isthmus.server.types import Origin
 
 pytestmark = [
     pytest.mark.slow,
-    # Ray's own: what it leaves open and what it calls that others have renamed.
+    # Ray leaves the files and processes of its nodes to the interpreter's end.
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore::FutureWarning"),
 ]
 
 ROOT = Path(__file__).resolve().parents[2]

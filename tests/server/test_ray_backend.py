@@ -14,11 +14,6 @@ from isthmus.errors import BackHalfError, BusyError, IsthmusError, UnavailableEr
 from isthmus.server.config import RayConfig
 from isthmus.server.fleet import Generation
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-]
-
 FEATURES = np.zeros((2, 3), np.float32)
 OUTPUTS = [np.ones((2, 1), np.float32)]
 GENERATION = cast(Generation, SimpleNamespace(name="net", version="0123456789ab"))

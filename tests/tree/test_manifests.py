@@ -205,8 +205,6 @@ def test_the_server_takes_its_configuration(made: dict[str, Any], tmp_path: Path
             assert config.http.features
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.parametrize("case", ["ray", "ray_secret"])
 def test_serve_takes_the_application(
     case: str, bundle: Path, yaml: Any, tmp_path: Path, require_package: Callable[[str], None]
