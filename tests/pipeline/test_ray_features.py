@@ -25,8 +25,8 @@ pytestmark = [
     pytest.mark.slow,
     # Ray leaves the files and processes of its nodes to the interpreter's end.
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    # Ray Data sets a field of its own that it no longer wants others to set.
-    pytest.mark.filterwarnings("ignore:`use_push_based_shuffle` is deprecated:DeprecationWarning"),
+    # Ray Data sets fields of its own that it no longer wants others to set.
+    pytest.mark.filterwarnings("ignore:`use_[a-z_]+` is deprecated:DeprecationWarning"),
 ]
 
 ROOT = Path(__file__).resolve().parents[2]
