@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
+from typing import Any, Protocol, runtime_checkable
 from urllib.parse import parse_qsl
 
 from starlette.routing import Route
@@ -36,6 +37,8 @@ __all__ = ["oip_routes"]
 
 #: Bodies above this are decompressed and parsed in a thread, so that others need not wait.
 _LARGE = 1 << 16
+#: Lengths of more digits are asked about before they are read.
+_LONG_DIGITS = 5
 _MODEL = "/v2/models/{name}"
 _VERSION = _MODEL + "/versions/{version}"
 
@@ -130,6 +133,15 @@ class _DisconnectedError(Exception):
     """The client went away: nobody is left to be answered."""
 
 
+@runtime_checkable
+class _Gate(Protocol):
+    """A service that knows who is shut out, and counts what is refused before it is asked."""
+
+    def check(self, origin: Origin) -> None: ...
+
+    def report(self, origin: Origin, error: IsthmusError) -> None: ...
+
+
 class _Posts:
     """What takes a body."""
 
@@ -138,6 +150,19 @@ class _Posts:
         self._limit = service.config.limits.body_bytes
         self._seconds = service.config.limits.request_s
         self._most = most_frames(service.config.limits)
+        self._gate = service if isinstance(service, _Gate) else None
+
+    async def _received_from(self, origin: Origin, head: _Head, receive: Receive) -> bytes:
+        """The body; a long one of a sender who is shut out is not read, a wrong one is counted."""
+        gate = self._gate
+        if gate is not None and (not head.length or len(head.length) > _LONG_DIGITS):
+            gate.check(origin)
+        try:
+            return await self._body(head, receive)
+        except IsthmusError as error:
+            if gate is not None:
+                gate.report(origin, error)
+            raise
 
     async def _body(self, head: _Head, receive: Receive) -> bytes:
         """The body, plain; never holds more than the limit and one piece."""
@@ -204,12 +229,12 @@ class _Frames(_Posts):
         sequence: int | None = None
         try:
             path = scope["path_params"]
-            device = _device(scope, head)
-            frame = await self._body(head, receive)
+            origin = Origin("http", _device(scope, head), _peer(scope))
+            frame = await self._received_from(origin, head, receive)
             sequence = peek_sequence(frame)
             answer = await self._service.answer(
                 frame,
-                Origin("http", device, _peer(scope)),
+                origin,
                 model=path.get("name", ""),
                 version=path.get("version", ""),
             )
@@ -236,24 +261,34 @@ class _Infer(_Posts):
         head = _Head(scope)
         try:
             path = scope["path_params"]
-            request = await self._request(head, await self._body(head, receive))
-            origin = Origin("http", request.device or _device(scope, head), _peer(scope))
+            sender = Origin("http", _device(scope, head), _peer(scope))
+            body = await self._received_from(sender, head, receive)
+            request = await self._request(sender, head, body)
+            origin = replace(sender, device=request.device) if request.device else sender
             answers = await infer(
                 self._service, request.frames, origin, path["name"], path.get("version", "")
             )
-            body, json_bytes = infer_body(answers, request)
+            content, json_bytes = infer_body(answers, request)
         except _DisconnectedError:
             return
         except IsthmusError as error:
             await send_body(send, http_status(error), _error_body(error), close=head.unread)
             return
         if json_bytes is None:
-            await send_body(send, 200, body)
+            await send_body(send, 200, content)
         else:
             length = (b"inference-header-content-length", b"%d" % json_bytes)
-            await send_body(send, 200, body, BINARY, length)
+            await send_body(send, 200, content, BINARY, length)
 
-    async def _request(self, head: _Head, body: bytes) -> InferRequest:
+    async def _request(self, origin: Origin, head: _Head, body: bytes) -> InferRequest:
+        try:
+            return await self._parsed(head, body)
+        except IsthmusError as error:
+            if self._gate is not None:
+                self._gate.report(origin, error)
+            raise
+
+    async def _parsed(self, head: _Head, body: bytes) -> InferRequest:
         json_bytes: int | None = None
         if head.json_bytes:
             if len(head.json_bytes) > 20 or not head.json_bytes.isdigit():

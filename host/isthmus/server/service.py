@@ -22,6 +22,7 @@ from isthmus.errors import (
     FrameError,
     IsthmusError,
     ReplayError,
+    RequestError,
     SealError,
 )
 from isthmus.seal import Seal
@@ -42,7 +43,9 @@ _log = structlog.get_logger("isthmus.server")
 _DRAIN_STEP_S = 0.005
 
 #: Refusals that tell of a device that misbehaves, rather than of a server that is busy.
-_MISBEHAVIOUR = (FrameError, DigestUnknownError, SealError, ReplayError, BodyTooLargeError)
+_MISBEHAVIOUR = (
+    FrameError, DigestUnknownError, SealError, ReplayError, BodyTooLargeError, RequestError,
+)  # fmt: skip
 
 
 def worker_count(config: ServerConfig) -> int:
@@ -149,6 +152,20 @@ class Service:
         except IsthmusError as error:
             self._refused(origin, error, model)
             raise
+
+    def check(self, origin: Origin) -> None:
+        """QuarantineError where the sender is shut out: before a link reads what it sends."""
+        key = f"{origin.link} {origin.peer} {origin.device}"
+        try:
+            self.admission.check(key, perf_counter())
+        except IsthmusError as error:
+            self._refused(origin, error, "")
+            raise
+
+    def report(self, origin: Origin, error: IsthmusError) -> None:
+        """Counts what a link refused by itself, as if it had been refused here."""
+        self._count_failure(f"{origin.link} {origin.peer} {origin.device}", error)
+        self._refused(origin, error, "")
 
     async def compute(
         self, generation: Generation, features: npt.NDArray[np.float32], origin: Origin
