@@ -26,7 +26,7 @@ pytestmark = [
     # Ray leaves the files and processes of its nodes to the interpreter's end.
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     # Ray Data sets fields of its own that it no longer wants others to set.
-    pytest.mark.filterwarnings("ignore:`use_[a-z_]+` is deprecated:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:`[a-z0-9_]+` is deprecated:DeprecationWarning"),
 ]
 
 ROOT = Path(__file__).resolve().parents[2]
