@@ -17,7 +17,7 @@ PYTEST ?=
 
 C_SOURCES := $(shell find templates host -name '*.[ch]' | sort)
 
-.PHONY: help demo test check format bench fuzz fuzz-c fuzz-kernels digits lock tools venv clean soak
+.PHONY: help demo test check format bench fuzz fuzz-c fuzz-kernels digits lock tools venv clean soak mqtt-kill
 .PHONY: check-ruff check-format check-types check-c
 
 help: ## this list
@@ -53,6 +53,9 @@ bench: venv ## measure everything again and write benchmarks/RESULTS.md
 
 soak: venv tools ## the server under 2,000 simulated devices for SECONDS (default ten minutes)
 	$(BIN)/python -m benchmarks.server_soak --seconds $(or $(SECONDS),600)
+
+mqtt-kill: venv tools ## 10,000 frames over MQTT while the server is killed 20 times
+	$(BIN)/python -m benchmarks.mqtt_kill
 
 fuzz: venv ## damaged frames against C and Python, CASES of them (default ten million)
 	$(BIN)/python tests/fuzz/frames.py --cases $(or $(CASES),10000000) $(if $(RECORD),--record)
