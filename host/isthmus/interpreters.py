@@ -12,6 +12,7 @@ differently in a small share of int8 elements.
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 import warnings
 from abc import ABC, abstractmethod
@@ -102,6 +103,8 @@ class InferenceModel(ABC):
     engine: str
     inputs: list[TensorInfo]
     outputs: list[TensorInfo]
+    #: What the engine raises beside RuntimeError and ValueError.
+    _own_errors: tuple[type[Exception], ...] = ()
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -109,17 +112,21 @@ class InferenceModel(ABC):
     def run(self, *arrays: Array) -> list[Array]:
         """Run a batch: one array [n, ...] for each input, one array [n, ...] for each output.
 
-        Dtypes are the model's own. Raises DataShapeError or DataDtypeError for a wrong array.
+        Dtypes are the model's own. Raises DataShapeError or DataDtypeError for a wrong array, and
+        RuntimeError or ValueError where the engine fails.
         """
         self._check(arrays)
-        with self._lock:
-            count = int(arrays[0].shape[0])
-            if count == 0:
-                return [np.zeros((0, *_static(o.shape[1:])), o.dtype) for o in self.outputs]
-            parts = [
-                self._run_batch([a[i : i + self._step()] for a in arrays])
-                for i in range(0, count, self._step())
-            ]
+        count = int(arrays[0].shape[0])
+        if count == 0:
+            return [np.zeros((0, *_static(o.shape[1:])), o.dtype) for o in self.outputs]
+        try:
+            with self._lock:
+                parts = [
+                    self._run_batch([a[i : i + self._step()] for a in arrays])
+                    for i in range(0, count, self._step())
+                ]
+        except self._own_errors as error:
+            raise RuntimeError(f"{self.engine}: {one_line(error)}") from error
         return [np.concatenate(column) for column in zip(*parts, strict=True)]
 
     def run_float(self, *arrays: npt.ArrayLike) -> list[npt.NDArray[np.float32]]:
@@ -344,8 +351,9 @@ class OnnxModel(InferenceModel):
 
     engine = "onnxruntime"
 
-    def __init__(self, session: Any):
+    def __init__(self, session: Any, own_errors: tuple[type[Exception], ...] = ()):
         super().__init__()
+        self._own_errors = own_errors
         self._session = session
         self.inputs = [_onnx_info(i) for i in session.get_inputs()]
         self.outputs = [_onnx_info(o) for o in session.get_outputs()]
@@ -371,12 +379,13 @@ def open_onnx(path_or_bytes: str | Path | bytes, *, threads: int = 1) -> OnnxMod
     ort = quiet_import("onnxruntime", "pip install onnxruntime")
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # what fails is raised
+    own_errors = _onnx_errors(ort)
     try:
         session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except _onnx_errors(ort) as error:
+    except own_errors as error:
         raise ModelLoadError(where, f"onnxruntime refuses it: {one_line(error)}") from error
-    return OnnxModel(session)
+    return OnnxModel(session, own_errors)
 
 
 def _onnx_errors(ort: Any) -> tuple[type[Exception], ...]:
@@ -397,6 +406,9 @@ class KerasModel(InferenceModel):
 
     def __init__(self, model: Any):
         super().__init__()
+        tensorflow = sys.modules.get("tensorflow")  # there where it is Keras's backend
+        if tensorflow is not None:
+            self._own_errors = (tensorflow.errors.OpError,)
         self._model = model
         self.inputs = [_keras_info(t) for t in model.inputs]
         self.outputs = [_keras_info(t) for t in model.outputs]

@@ -14,15 +14,16 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from time import perf_counter
 
 import numpy as np
 import numpy.typing as npt
+import structlog
 
 from isthmus.codec.frame import Octets
-from isthmus.errors import BackHalfError, IsthmusError
+from isthmus.errors import BackHalfError, IsthmusError, ServerError
 from isthmus.server.config import BatchConfig
 from isthmus.server.fleet import Generation
 from isthmus.server.types import Answer, Origin, Timings
@@ -32,6 +33,11 @@ __all__ = ["Done", "Engine", "Item", "Job", "Lane", "Observer", "Ready", "add_an
 #: Seconds between two threads' turns at the interpreter's lock. The default of 5 ms is what a
 #: worker waits for it after each call into C while the event loop is busy.
 _SWITCH_INTERVAL = 0.0005
+
+_log = structlog.get_logger("isthmus.server")
+
+#: What inference engines raise, and what stands around them.
+_FAILURES = (IsthmusError, RuntimeError, ValueError, MemoryError)
 
 #: How soon a thread must be free that another is not begun for what waits.
 _PATIENCE_S = 0.005
@@ -159,9 +165,8 @@ class Engine:
         self.waiting += 1
         try:
             return await self._loop.run_in_executor(self._pool, generation.compute, features)
-        except (RuntimeError, ValueError, MemoryError) as error:  # what inference engines raise
-            why = " ".join(str(error).split())[:200]
-            raise BackHalfError("back_half", f"failed ({why})") from None
+        except _FAILURES as error:
+            raise back_half_failed(error) from None
         finally:
             self.waiting -= 1
 
@@ -185,7 +190,8 @@ class Engine:
                 self._idle -= 1
                 frames = len(jobs) + len(ready)
                 self._until[id(jobs)] = now + frames * lane.frame_s
-                self._pool.submit(self._work, lane, jobs, ready, flush)
+                work = self._pool.submit(self._work, lane, jobs, ready, flush)
+                work.add_done_callback(_log_defect)
         self._set_timer()
 
     def _worth_a_thread(self, lane: Lane, now: float) -> bool:
@@ -235,11 +241,8 @@ class Engine:
         begin = perf_counter()
         try:
             done = self._step(lane.generation, jobs, ready, flush)
-        except IsthmusError as error:
-            done = failed(jobs, ready, error)
-        except (RuntimeError, ValueError, MemoryError) as error:  # what inference engines raise
-            why = " ".join(str(error).split())[:200]
-            done = failed(jobs, ready, BackHalfError("back_half", f"failed ({why})"))
+        except _FAILURES as error:
+            done = failed(jobs, ready, back_half_failed(error))
         finally:
             took = perf_counter() - begin
             self._loop.call_soon_threadsafe(self._finish, lane, done, jobs, ready, took)
@@ -256,9 +259,28 @@ class Engine:
         if ready:
             features = np.stack([one.features for one in rows])
         if rows:
-            start = perf_counter()
-            add_answers(done, generation, rows, generation.compute(features), start)
+            self._compute(done, generation, rows, features)
         return done
+
+    def _compute(
+        self,
+        done: Done,
+        generation: Generation,
+        rows: Sequence[Ready],
+        features: npt.NDArray[np.float32],
+    ) -> None:
+        """Answers ``rows``; where the back half fails each alone, so that no other one's fails."""
+        start = perf_counter()
+        try:
+            outputs = generation.compute(features)
+        except _FAILURES as error:
+            if len(rows) == 1:
+                done.refusals.append((rows[0].job, back_half_failed(error)))
+                return
+            for k, row in enumerate(rows):
+                self._compute(done, generation, [row], features[k : k + 1])
+            return
+        add_answers(done, generation, rows, outputs, start)
 
     @staticmethod
     def _decode(
@@ -341,6 +363,21 @@ def add_answers(
             Timings(row.queued, row.decoded, took, end - job.arrived),
         )  # fmt: skip
         done.answers.append((job, answer, row.levels, row.received))
+
+
+def back_half_failed(error: Exception) -> ServerError:
+    """The refusal of a frame that the back half failed on."""
+    if isinstance(error, ServerError):
+        return error
+    why = " ".join(str(error).split())[:200]
+    return BackHalfError("back_half", f"failed ({why})")
+
+
+def _log_defect(work: Future[None]) -> None:
+    """An exception that nobody expects is a defect: frames are refused, and the log has it."""
+    error = work.exception()
+    if error is not None:
+        _log.error("internal error", link="engine", exc_info=error)
 
 
 def failed(jobs: list[Job], ready: list[Ready], error: IsthmusError) -> Done:

@@ -1,0 +1,132 @@
+"""Answers are argmax's, whatever is equal, large or no number; a frame that fails fails alone."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from served import Served, make_served
+from test_service import config_of, in_service, outcome
+
+from isthmus.errors import BackHalfError
+from isthmus.server.fleet import DecodedBatch, Fleet, Generation
+from isthmus.server.jsonform import answer_json
+from isthmus.server.service import Service
+from isthmus.server.types import Answer, Origin
+
+
+@pytest.fixture(scope="module")
+def generation(digits: Served) -> Generation:
+    """The digits; its labels are ten, so outputs of other sizes are asked for without."""
+    made = Fleet(config_of(digits)).models()[0]
+    made.labels = []
+    return made
+
+
+@pytest.mark.parametrize("size", [1, 3, 5, 6, 10, 64, 65, 1000])
+@pytest.mark.parametrize("values", [1, 2, 5, 200])
+def test_top_is_by_value_and_then_by_place(generation: Generation, size: int, values: int) -> None:
+    rng = np.random.default_rng(size * values)
+    rows = rng.integers(0, values, (40, size)).astype(np.float32)
+    for row, top in zip(rows, generation.top(rows), strict=True):
+        order = sorted(range(size), key=lambda i: (-float(row[i]), i))[:5]
+        assert [one.index for one in top] == order
+        assert top[0].index == np.argmax(row)
+        assert [one.value for one in top] == [float(row[i]) for i in order]
+
+
+@pytest.mark.parametrize("size", [10, 300])
+def test_what_is_no_number_comes_last(generation: Generation, size: int) -> None:
+    rows = np.full((3, size), np.nan, np.float32)
+    rows[0, 7], rows[0, 2] = 3.0, -np.inf
+    rows[1, :] = np.arange(size)
+    first, second, third = generation.top(rows)
+    assert [one.index for one in first[:2]] == [7, 2]
+    assert [one.index for one in second] == [size - 1 - k for k in range(5)]
+    assert [one.index for one in third] == [0, 1, 2, 3, 4]
+
+
+@pytest.fixture(scope="module")
+def fragile(
+    digits_data: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    require_package: Callable[[str], None],
+) -> Served:
+    """A back half in ONNX that fails on frames whose elements are large together."""
+    require_package("onnxruntime")
+    import onnx
+    from onnx import helper, numpy_helper
+
+    table = np.arange(100, dtype=np.float32).reshape(10, 10)
+    nodes = [
+        helper.make_node("Reshape", ["x", "shape"], ["flat"]),
+        helper.make_node("ReduceSum", ["flat", "axis"], ["sum"], keepdims=0),
+        helper.make_node("Div", ["sum", "hundred"], ["share"]),
+        helper.make_node("Cast", ["share"], ["place"], to=onnx.TensorProto.INT64),
+        helper.make_node("Gather", ["table", "place"], ["y"], axis=0),
+    ]
+    constants = {
+        "shape": np.array([-1, 512]), "axis": np.array([1]),
+        "hundred": np.float32(100), "table": table,
+    }  # fmt: skip
+    kind = onnx.TensorProto.FLOAT
+    graph = helper.make_graph(
+        nodes, "fragile",
+        [helper.make_tensor_value_info("x", kind, ["n", 4, 4, 32])],
+        [helper.make_tensor_value_info("y", kind, ["n", 10])],
+        [numpy_helper.from_array(np.asarray(v), name) for name, v in constants.items()],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    folder = tmp_path_factory.mktemp("fragile")
+    onnx.save(model, folder / "back.onnx")
+    return make_served(digits_data, folder / "bundle", back=str(folder / "back.onnx"))
+
+
+@pytest.mark.parametrize("delay_ms", [0, 30])
+def test_a_frame_that_fails_fails_alone(fragile: Served, delay_ms: int) -> None:
+    codec = fragile.decoder.codec
+    shape = codec.profile.tensor.shape
+    bad = codec.encode_levels(0, 99, np.full(shape, 3, np.uint8))
+
+    async def body(service: Service) -> None:
+        frames = [*fragile.frames[:6], bad, *fragile.frames[6:12]]
+        results = await asyncio.gather(
+            *(outcome(service.answer(f, Origin("http", str(k)))) for k, f in enumerate(frames))
+        )
+        refusal = results.pop(6)
+        assert isinstance(refusal, BackHalfError)
+        assert "onnxruntime" in str(refusal)
+        for result, want in zip(results, fragile.answers, strict=False):
+            assert isinstance(result, Answer)
+            np.testing.assert_array_equal(result.outputs["y"], want)
+            assert json.loads(answer_json(result))["outputs"]["y"] == want.tolist()
+        generation = service.fleet.models()[0]
+        features = fragile.decoder.decode(bad).features[None]
+        with pytest.raises(BackHalfError, match="onnxruntime"):
+            await service.compute(generation, features, Origin("http", "peer"))
+
+    in_service(config_of(fragile, batch={"workers": 1, "delay_ms": delay_ms}), body)
+
+
+def test_a_defect_is_logged_and_its_frames_are_refused(
+    digits: Served, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def body(service: Service) -> None:
+        def broken(self: Generation, frames: Any) -> DecodedBatch:
+            raise KeyError("a defect of ours")
+
+        monkeypatch.setattr(Generation, "decode", broken)
+        origin = Origin("http", "board")
+        refusal = await outcome(service.answer(digits.frames[0], origin))
+        assert isinstance(refusal, BackHalfError)
+        monkeypatch.undo()
+        assert isinstance(await service.answer(digits.frames[0], origin), Answer)
+
+    in_service(config_of(digits), body)
+    out, err = capfd.readouterr()
+    assert "a defect of ours" in out + err
