@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_text
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -125,11 +126,7 @@ def _overrides(
     out["grpc"] = {"enabled": False} if grpc_port == -1 else _given(host=host, port=grpc_port)
     if udp_port is not None:
         out["udp"] = _given(host=host, port=udp_port)
-    if mqtt is not None:
-        broker, _, number = mqtt.partition(":")
-        if number and not number.isdecimal():
-            raise OptionError("--mqtt", f"is {mqtt!r:.80}", allowed="HOST or HOST:PORT")
-        out["mqtt"] = _given(host=broker, port=int(number) if number else None, root=mqtt_root)
+    out["mqtt"] = _given(**_broker(mqtt), root=mqtt_root)
     if serial:
         out["serial"] = [_serial(text) for text in serial]
     if allow_open:
@@ -146,6 +143,16 @@ def _bundle(text: str) -> dict[str, Any]:
     if equals and "/" not in name:
         return {"name": name, "path": path}
     return {"path": text}
+
+
+def _broker(text: str | None) -> dict[str, Any]:
+    if text is None:
+        return {}
+    found = re.fullmatch(r"(?:\[([^\[\]]+)\]|([^\[\]:]+))(?::([0-9]{1,5}))?", text)
+    if found is None:
+        raise OptionError("--mqtt", f"is {text!r:.80}", allowed="HOST, HOST:PORT or [IPv6]:PORT")
+    number = found[3]
+    return _given(host=found[1] or found[2], port=int(number) if number else None)
 
 
 def _serial(text: str) -> dict[str, Any]:

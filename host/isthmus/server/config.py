@@ -68,7 +68,7 @@ class GrpcConfig(_Section):
 class MqttConfig(_Section):
     """MQTT 5: ROOT/BUNDLE/DEVICE/frames in, ROOT/BUNDLE/DEVICE/results out."""
 
-    host: str
+    host: str = Field(min_length=1)
     port: Port = 1883
     root: str = Field(default="isthmus", pattern=r"^[^+#\x00]{1,128}$")
     client_id: str = Field(default="isthmus-server", min_length=1)
@@ -284,8 +284,9 @@ def load_config(path: Path | None, **overrides: Any) -> ServerConfig:
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
         raise ConfigError(
             f"{where}: {field}" if field else where,
-            first["msg"][0].lower() + first["msg"][1:],
+            message[0].lower() + message[1:],
             remedy="see docs/server.md for every field",
         ) from None

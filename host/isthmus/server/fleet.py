@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ from isthmus.server.types import Top
 
 __all__ = ["DecodedBatch", "Fleet", "Generation"]
 
+#: What a model may be called: it stands in paths, topics and labels.
+MODEL_NAME = re.compile("[A-Za-z0-9_.-]{1,64}")
 _VERSION_DIGITS = 12
 #: Bytes of a back half whose interpreters may be many.
 _SMALL_FILE = 4 << 20
@@ -85,6 +88,11 @@ class Generation:
         self.bundle = Bundle.open(config.path, check=True)
         self.profile = self.bundle.profile
         self.name = config.name or config.path.resolve().name
+        if not MODEL_NAME.fullmatch(self.name):
+            raise ConfigError(
+                f"{config.path}: name", f"is {self.name!r:.80}, as the directory's",
+                allowed="1 to 64 of A-Z a-z 0-9 _ . -", remedy=f"give another: NAME={config.path}",
+            )  # fmt: skip
         self.version = self.profile.digest.hex()[:_VERSION_DIGITS]
         self.latest = True
         self.decoder = Decoder(self.bundle)
@@ -271,15 +279,16 @@ class Fleet:
         if not config.bundles:
             raise ConfigError("bundles", "are missing", allowed="one directory or more")
         self._generations = [Generation(bundle, config) for bundle in config.bundles]
-        seen: dict[tuple[str, str], Path] = {}
+        seen: dict[bytes, Path] = {}
         latest: dict[str, Generation] = {}
         for one, entry in zip(self._generations, config.bundles, strict=True):
-            if (one.name, one.version) in seen:
+            digest = one.profile.digest
+            if digest in seen:  # whatever its name: frames say no more than the digest
                 raise ConfigError(
-                    f"bundles: {entry.path}", f"is {one.name} {one.version} a second time",
+                    f"bundles: {entry.path}", f"is {seen[digest]} a second time ({one.version})",
                     remedy="give each bundle once",
                 )  # fmt: skip
-            seen[one.name, one.version] = entry.path
+            seen[digest] = entry.path
             if one.name in latest:
                 latest[one.name].latest = False
             latest[one.name] = one

@@ -143,6 +143,20 @@ class _Bounded(HttpToolsProtocol):
             if self._wire > most:
                 self.end(_LONG)
 
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """The client sends no more, but may still read: whole requests are answered first."""
+        last = self.cycle
+        if (
+            not self._counted
+            or last is None
+            or last.more_body
+            or last.response_complete
+            or self.transport.get_extra_info("sslcontext") is not None  # TLS closes both ways
+        ):
+            return False
+        last.keep_alive = False
+        return True
+
     def on_message_begin(self) -> None:
         """The first byte of a request."""
         super().on_message_begin()

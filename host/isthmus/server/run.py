@@ -32,6 +32,7 @@ class Running:
     def __init__(self, service: Service) -> None:
         self.service = service
         self.ports: dict[str, int] = {}
+        self.opened = False
         self._links: list[tuple[str, Any]] = []
         self._http: HttpServer | None = None
         self._http_task: asyncio.Task[None] | None = None
@@ -72,6 +73,7 @@ class Running:
             self._http = HttpServer(self.service)
             self.ports["http"] = self._http.port
             self._http_task = asyncio.create_task(self._http.serve())
+        self.opened = True
 
     async def _open(self, name: str, opening: Any) -> None:
         link = await opening
@@ -99,7 +101,8 @@ class Running:
             self._http.stop()
             await self._http_task
         service.close()
-        _log.info("stopped", complete=complete, unanswered=service.waiting)
+        if self.opened:
+            _log.info("stopped", complete=complete, unanswered=service.waiting)
 
 
 @asynccontextmanager
@@ -129,16 +132,28 @@ def _settle_memory() -> None:
 
 async def _serve(config: ServerConfig, started: Callable[[Running], None]) -> None:
     stop = asyncio.Event()
+    opening = asyncio.current_task()
+
+    def told_to_stop() -> None:
+        if not stop.is_set() and opening is not None:
+            opening.cancel()  # a start may wait long: for a predictor
+        stop.set()
+
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    async with running(config) as server:
-        for model in server.service.fleet.models():
-            _log.info("model", name=model.name, version=model.version, latest=model.latest)
-        _log.info("serving", **server.ports)
-        started(server)
-        await stop.wait()
-        _log.info("draining", waiting=server.service.waiting)
+        loop.add_signal_handler(number, told_to_stop)
+    try:
+        async with running(config) as server:
+            opening = None
+            for model in server.service.fleet.models():
+                _log.info("model", name=model.name, version=model.version, latest=model.latest)
+            _log.info("serving", **server.ports)
+            started(server)
+            await stop.wait()
+            _log.info("draining", waiting=server.service.waiting)
+    except asyncio.CancelledError:
+        if not stop.is_set():
+            raise
 
 
 def run(config: ServerConfig, started: Callable[[Running], None]) -> None:
@@ -146,6 +161,8 @@ def run(config: ServerConfig, started: Callable[[Running], None]) -> None:
 
     ConfigError, BundleError and what opening a back half raises, before anything is served.
     """
+    if not any((config.http.enabled, config.grpc.enabled, config.mqtt, config.udp, config.serial)):
+        raise ConfigError("config", "enables no link", allowed="one that frames come in by")
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_serve(config, started))
 

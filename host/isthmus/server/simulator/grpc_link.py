@@ -11,7 +11,7 @@ import numpy as np
 
 from isthmus.errors import ERROR_TABLE, LinkError
 from isthmus.server.protocol import open_inference_pb2 as pb
-from isthmus.server.simulator.links import LinkOptions
+from isthmus.server.simulator.links import LinkOptions, authority
 from isthmus.server.simulator.replies import Reply
 
 __all__ = ["GrpcSender"]
@@ -29,7 +29,7 @@ class GrpcSender:
     unexpected = 0
 
     def __init__(self, host: str, port: int, options: LinkOptions) -> None:
-        self._where = f"{host}:{port}"
+        self._where = authority(host, port)
         self._options = options
         self._count = options.count(4)
         self._channels: list[Any] = []

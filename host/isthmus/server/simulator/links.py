@@ -112,12 +112,19 @@ def _tls(options: LinkOptions) -> ssl.SSLContext:
         raise OptionError("--ca", f"cannot be used ({error})") from error
 
 
+def authority(host: str, port: int) -> str:
+    """HOST:PORT, an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def cannot_reach(host: str, port: int, error: Exception) -> LinkError:
     """What is said where a server does not answer."""
     reason = str(error) or type(error).__name__
     if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
         reason = os.strerror(error.errno)
-    return LinkError(f"{host}:{port}", f"cannot be reached ({reason})", remedy="start the server")
+    return LinkError(
+        authority(host, port), f"cannot be reached ({reason})", remedy="start the server"
+    )
 
 
 class HttpSender:
@@ -150,7 +157,7 @@ class HttpSender:
         (unit,) = units
         name = self._options.device_name(device)
         head = (
-            f"POST {self._path} HTTP/1.1\r\nHost: {self._where[0]}:{self._where[1]}\r\n"
+            f"POST {self._path} HTTP/1.1\r\nHost: {authority(*self._where)}\r\n"
             f"Content-Length: {len(unit)}\r\nX-Isthmus-Device: {name}\r\n"
             "Content-Type: application/octet-stream\r\n\r\n"
         ).encode("ascii")
