@@ -1,4 +1,4 @@
-"""Answers are argmax's, whatever is equal, large or no number; a frame that fails fails alone."""
+"""Right answers in bad company: equal outputs, frames that fail, units that others send again."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ import pytest
 from served import Served, make_served
 from test_service import config_of, in_service, outcome
 
-from isthmus.errors import BackHalfError
+from isthmus.errors import BackHalfError, ReplayError
+from isthmus.seal import seal
 from isthmus.server.fleet import DecodedBatch, Fleet, Generation
 from isthmus.server.jsonform import answer_json
+from isthmus.server.keys import device_key
 from isthmus.server.service import Service
 from isthmus.server.types import Answer, Origin
 
@@ -130,3 +132,27 @@ def test_a_defect_is_logged_and_its_frames_are_refused(
     in_service(config_of(digits), body)
     out, err = capfd.readouterr()
     assert "a defect of ours" in out + err
+
+
+def test_who_sends_a_devices_units_again_shuts_nobody_out(digits: Served, tmp_path: Path) -> None:
+    """Anyone who listens can: neither its quarantine nor its rate may count that."""
+    secret = bytes(range(32))
+    file = tmp_path / "secret"
+    file.write_text(secret.hex())
+    file.chmod(0o600)
+    security = {"fleet_secret_file": str(file), "replay_file": str(tmp_path / "replay.db")}
+    units = [seal(device_key(secret, 7), 7, k, digits.frames[k]) for k in range(4)]
+
+    async def body(service: Service) -> None:
+        device, other = Origin("udp", "", "10.0.0.7:1"), Origin("udp", "", "10.0.0.9:1")
+        for unit in units[:3]:
+            assert isinstance(await outcome(service.answer(unit, device)), Answer)
+        for unit in 10 * units[:3]:
+            assert isinstance(await outcome(service.answer(unit, other)), ReplayError)
+        assert isinstance(await outcome(service.answer(units[3], device)), Answer)
+
+    sections = {
+        "limits": {"device_rate": 0.01, "device_burst": 4},
+        "quarantine": {"failures": 3},
+    }
+    in_service(config_of(digits, security=security, **sections), body)

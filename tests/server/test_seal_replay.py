@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from isthmus.errors import ConfigError, ReplayError
+from isthmus.errors import ConfigError, DrainingError, ReplayError, UnavailableError
 from isthmus.server.replay import ReplayStore
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -273,9 +273,9 @@ def test_a_full_disk_accepts_nothing(path: Path, monkeypatch: pytest.MonkeyPatch
         with monkeypatch.context() as patch:
             patch.setattr(store, "_commit", full)
             assert [takes(store, 1, counter) for counter in (11, 12, 13)] == [True] * 3
-            with pytest.raises(ReplayError, match=r"counters cannot be kept .*disk is full"):
-                store.check_and_set(1, 14)
-            assert not takes(store, 2, 0)
+            for device, counter in ((1, 14), (2, 0)):
+                with pytest.raises(UnavailableError, match=r"cannot be kept .*disk is full"):
+                    store.check_and_set(device, counter)
         assert takes(store, 1, 14)
         assert takes(store, 2, 0)
 
@@ -296,7 +296,7 @@ def test_many_devices_in_little_memory(path: Path) -> None:
 def test_memory_alone(path: Path) -> None:
     with ReplayStore(None) as store:
         assert [takes(store, 1, 1), takes(store, 1, 1), takes(store, 1, 2)] == [True, False, True]
-    with pytest.raises(ReplayError, match="shutting down"):
+    with pytest.raises(DrainingError, match="shutting down"):
         store.check_and_set(1, 3)
     store.close()
 

@@ -26,6 +26,7 @@ from isthmus.errors import (
     QuarantineError,
     ReplayError,
     SealError,
+    UnavailableError,
 )
 from isthmus.profile import Profile
 from isthmus.server.compact import unpack
@@ -182,6 +183,7 @@ def make_link(service: Any, **bounds: int) -> tuple[UdpLink, Outbox]:
     [
         (DigestUnknownError, False), (ChecksumError, False), (SealError, False),
         (ReplayError, False), (QuarantineError, False), (BusyError, True), (PayloadError, True),
+        (UnavailableError, True),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("host", ["192.0.2.9", "2001:db8::9", "fe80::1%eth0", "::ffff:127.0.0.1"])

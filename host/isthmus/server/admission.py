@@ -70,6 +70,12 @@ class Admission:
         if device is not None and device.waiting:
             device.waiting -= 1
 
+    def refund(self, name: str) -> None:
+        """What entered was not the device's: its rate has nothing to do with it."""
+        device = self._devices.get(name)
+        if device is not None and self._limits.device_rate:
+            device.tokens += 1.0
+
     def failed(self, name: str, now: float) -> bool:
         """A frame of the device was bad; whether that shuts it out from now on."""
         rule = self._quarantine

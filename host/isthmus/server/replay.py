@@ -31,7 +31,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from isthmus.errors import ConfigError, ReplayError
+from isthmus.errors import ConfigError, DrainingError, ReplayError, UnavailableError
 from isthmus.seal import COUNTER_MAX
 
 __all__ = ["ReplayStore"]
@@ -118,6 +118,8 @@ class ReplayStore:
     def check_and_set(self, device: int, counter: int) -> None:
         """Takes ``counter`` of ``device``, or raises ReplayError: it was used, or is too old.
 
+        UnavailableError where the file cannot be written, DrainingError once it is closed.
+
         Call it after the tag was proven and before anything inside the seal is looked at. When it
         returns, no later call accepts the same, whatever happens to the process or the machine.
         """
@@ -125,7 +127,7 @@ class ReplayStore:
             raise ReplayError("seal.counter", f"is {counter}", allowed=f"0..{COUNTER_MAX}")
         with self._lock:
             if self._closed:
-                raise ReplayError("seal.counter", "cannot be kept: the server is shutting down")
+                raise DrainingError("seal.counter", "cannot be kept: the server is shutting down")
             windows = self._windows
             state = windows.pop(device, None)
             if state is None:
@@ -274,8 +276,8 @@ class ReplayStore:
                 base.execute("ROLLBACK")
             raise
 
-    def _failed(self, error: sqlite3.Error) -> ReplayError:
-        return ReplayError(
+    def _failed(self, error: sqlite3.Error) -> UnavailableError:
+        return UnavailableError(
             self._path, f"counters cannot be kept ({error})",
             remedy="nothing is accepted before this file can be written",
         )  # fmt: skip

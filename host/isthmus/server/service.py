@@ -42,10 +42,10 @@ _log = structlog.get_logger("isthmus.server")
 
 _DRAIN_STEP_S = 0.005
 
-#: Refusals that tell of a device that misbehaves, rather than of a server that is busy.
-_MISBEHAVIOUR = (
-    FrameError, DigestUnknownError, SealError, ReplayError, BodyTooLargeError, RequestError,
-)  # fmt: skip
+#: Refusals that tell of a device that misbehaves, rather than of a server that is busy. A replay
+#: tells nothing: anyone who overheard a device can send its units again, and after a crash of the
+#: server the device's own next counters may count as used.
+_MISBEHAVIOUR = (FrameError, DigestUnknownError, SealError, BodyTooLargeError, RequestError)
 
 
 def worker_count(config: ServerConfig) -> int:
@@ -248,6 +248,9 @@ class Service:
                 self._unsealer.spend(unit.seal)  # only now: what was refused before may come again
             job = Job(data, unit.origin, frame_bytes, lost)
             return await self._engine.submit(unit.generation, job)
+        except ReplayError:
+            self.admission.refund(unit.key)
+            raise
         except IsthmusError as error:
             self._count_failure(unit.key, error)
             raise

@@ -26,6 +26,7 @@ from isthmus.errors import (
     LevelError,
     PayloadError,
     RateLimitError,
+    UnavailableError,
 )
 from isthmus.server.compact import ANSWER_HEAD_BYTES, pack_answer, pack_refusal, sequence_of
 from isthmus.server.config import UdpConfig
@@ -35,7 +36,8 @@ from isthmus.server.types import Answer, FrameService, Origin
 __all__ = ["TOLD_TO_ALL", "UdpLink", "serve_udp"]
 
 TOLD_TO_ALL: tuple[type[IsthmusError], ...] = (
-    PayloadError, LevelError, BusyError, RateLimitError, DrainingError, BackHalfError,
+    PayloadError, LevelError, BusyError, RateLimitError, DrainingError, UnavailableError,
+    BackHalfError,
 )  # fmt: skip
 """The refusals that are sent beyond loopback too."""
 
