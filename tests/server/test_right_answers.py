@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -156,3 +157,35 @@ def test_who_sends_a_devices_units_again_shuts_nobody_out(digits: Served, tmp_pa
         "quarantine": {"failures": 3},
     }
     in_service(config_of(digits, security=security, **sections), body)
+
+
+def test_a_frame_does_not_wait_for_a_batch_that_takes_longer_than_it_should(
+    digits: Served, digits_packets: Served
+) -> None:
+    """An idle thread waits for one that is nearly done, not for one that stands still."""
+    go_on = threading.Event()
+
+    async def body(service: Service) -> None:
+        here, whole = Origin("http", "board"), digits_packets.frames[0]
+        for _ in range(20):  # how long frames take is known then
+            await service.answer(digits.frames[0], here)
+            await service.answer(whole, here)
+        slow = next(g for g in service.fleet.models() if g.name == "digits")
+        compute = slow.compute
+
+        def stands_still(features: Any) -> Any:
+            go_on.wait(20)
+            return compute(features)
+
+        slow.compute = stands_still  # type: ignore[method-assign]
+        first = asyncio.create_task(outcome(service.answer(digits.frames[0], here)))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0.001)
+        try:
+            await asyncio.wait_for(service.answer(whole, here), 5)
+            assert not first.done()
+        finally:
+            go_on.set()
+        assert isinstance(await first, Answer)
+
+    in_service(config_of(digits, digits_packets), body)

@@ -52,6 +52,27 @@ def test_what_cannot_work_is_told_at_the_start(
     assert len(lines(err)) == 1, err
 
 
+@pytest.mark.parametrize(
+    ("module", "arguments"),
+    [
+        ("uvicorn", []), ("grpc", ["--grpc-port", "0"]),
+        ("paho", ["--mqtt", "localhost"]), ("serial", ["--serial", "/dev/nowhere"]),
+    ],
+)  # fmt: skip
+def test_what_is_not_installed_is_named(digits: Served, module: str, arguments: list[str]) -> None:
+    words, environment = command("serve", str(digits.path), "--port", "0", *arguments)
+    if "--grpc-port" not in words:
+        words += ["--grpc-port", "-1"]
+    words[2] = f"import sys; sys.modules[{module!r}] = None; {words[2]}"
+    done = subprocess.run(
+        words, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 4
+    assert module in done.stderr
+    assert 'pip install "isthmus[serve]"' in done.stderr
+    assert len(lines(done.stderr)) == 1
+
+
 def test_a_broker_may_have_an_address_of_ipv6() -> None:
     from isthmus.cli.serve import _broker
 

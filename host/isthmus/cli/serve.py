@@ -84,7 +84,10 @@ def serve(
             ) from error
         run_ray(settings, _announcer(json))
         return
-    run(settings, _announcer(json))
+    try:
+        run(settings, _announcer(json))
+    except ImportError as error:  # what a link needs is imported where it is opened
+        raise MissingExtraError(str(error.name), "is not installed", remedy=_EXTRA) from error
 
 
 def _announcer(json: bool) -> Any:

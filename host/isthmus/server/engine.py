@@ -227,11 +227,16 @@ class Engine:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._delay and self._idle:
-            oldest = min((lane.oldest() for lane in self._lanes.values() if lane.ready), default=0)
-            if oldest:
-                left = max(0.0, oldest + self._delay - perf_counter())
-                self._timer = self._loop.call_later(left, self._pump)
+        if not self._idle:
+            return
+        lanes = self._lanes.values()
+        ends = [lane.oldest() + self._delay for lane in lanes if lane.ready]
+        if self._until and any(lane.jobs for lane in lanes):
+            # the thread that would be free at once may take longer than it should
+            ends.append(min(self._until.values()) + _PATIENCE_S)
+        if ends:
+            left = max(0.0, min(ends) - perf_counter())
+            self._timer = self._loop.call_later(left, self._pump)
 
     # In a thread of the pool.
 

@@ -49,7 +49,7 @@ class Topics:
             topic.startswith(self._prefix)
             and len(levels) == 3
             and levels[2] == _FRAMES
-            and all(_LEVEL.fullmatch(level) for level in levels[:2])
+            and all(_LEVEL.fullmatch(level) and level.isprintable() for level in levels[:2])
         )
         if not good:
             raise LinkError(
