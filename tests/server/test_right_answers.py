@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
+import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -12,8 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 from served import Served, make_served
+from test_serve_cli import serving
 from test_service import config_of, in_service, outcome
 
+from isthmus.conceal_slices import cut_frame
 from isthmus.errors import BackHalfError, ReplayError
 from isthmus.seal import seal
 from isthmus.server.fleet import DecodedBatch, Fleet, Generation
@@ -189,3 +193,43 @@ def test_a_frame_does_not_wait_for_a_batch_that_takes_longer_than_it_should(
         assert isinstance(await first, Answer)
 
     in_service(config_of(digits, digits_packets), body)
+
+
+def test_packets_of_devices_that_are_called_the_same_do_not_mix(digits_packets: Served) -> None:
+    """One on a serial line and one on MQTT, at the same moment, with the same sequence."""
+    boards = [Origin("serial", "cam", "/dev/ttyS0"), Origin("mqtt", "cam")]
+    frames = [digits_packets.frame(k, 5) for k in (0, 1)]
+
+    async def body(service: Service) -> None:
+        units = [
+            (packet, boards[k]) for k, frame in enumerate(frames) for packet in cut_frame(frame)
+        ]
+        random.Random(3).shuffle(units)
+        results = await asyncio.gather(*(outcome(service.receive(u, o)) for u, o in units))
+        answers = {
+            origin.link: result
+            for (_, origin), result in zip(units, results, strict=True)
+            if result is not None
+        }
+        for k, origin in enumerate(boards):
+            answer = answers[origin.link]
+            assert isinstance(answer, Answer)
+            assert answer.concealed == 0
+            np.testing.assert_array_equal(
+                next(iter(answer.outputs.values())), digits_packets.answers[k]
+            )
+
+    in_service(config_of(digits_packets), body)
+
+
+@pytest.mark.parametrize("sent", ["Gerät 7".encode(), "Gerät 7".encode("latin-1")])
+def test_a_devices_name_in_a_header_is_utf_8(digits: Served, sent: bytes) -> None:
+    request = b"POST /v2/frames HTTP/1.1\r\nhost: x\r\nconnection: close\r\nx-isthmus-device: "
+    request += sent + b"\r\ncontent-length: %d\r\n\r\n" % len(digits.frames[0])
+    with (
+        serving(str(digits.path), "--port", "0", "--grpc-port", "-1") as (_, ports),
+        socket.create_connection(("127.0.0.1", ports["http"]), timeout=20) as client,
+    ):
+        client.sendall(request + digits.frames[0])
+        got = b"".join(iter(lambda: client.recv(65536), b""))
+    assert json.loads(got.partition(b"\r\n\r\n")[2])["device"] == "Gerät 7"

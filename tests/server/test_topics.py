@@ -41,7 +41,8 @@ def test_addresses_there_and_back(root: str) -> None:
         "", "isthmus", "isthmus/digits/d/results", "isthmus/digits/frames", "digits/d/frames",
         "isthmus/digits/d/frames/", "isthmus/digits/d/more/frames", "isthmus//d/frames",
         "isthmus/digits//frames", "isthmusx/digits/d/frames", "/isthmus/digits/d/frames",
-        "isthmus/digits/d\x00/frames", "isthmus/digits/d\x9b/frames", "isthmus/digits/a\nb/frames", "isthmus/+/d/frames",
+        "isthmus/digits/d\x00/frames", "isthmus/digits/a\nb/frames", "isthmus/+/d/frames",
+        "isthmus/digits/d\x9b/frames",
         "isthmus/digits/" + "d" * 129 + "/frames",
     ],
 )  # fmt: skip

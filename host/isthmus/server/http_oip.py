@@ -203,10 +203,18 @@ def _peer(scope: Scope) -> str:
     return client[0] if client else ""
 
 
+def _header_text(value: bytes) -> str:
+    """UTF-8, as in topics and queries, or else Latin-1, as headers were once defined."""
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
+
+
 def _device(scope: Scope, head: _Head) -> str:
     """The sender as the header X-Isthmus-Device says, else the query's ``device``."""
     if head.device:
-        return device_name(head.device.decode("latin-1"), "X-Isthmus-Device")
+        return device_name(_header_text(head.device), "X-Isthmus-Device")
     query: bytes = scope["query_string"]
     if not query:
         return ""

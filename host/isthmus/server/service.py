@@ -272,9 +272,10 @@ class Service:
             return await self._submit(unit, unit.data, len(unit.data))
         now = perf_counter()
         self._expire(now)
-        name, version = unit.origin.name, unit.generation.version
-        complete = self._reassembler.add(name, version, profile, header, unit.data, now)
-        group = complete or self._reassembler.pending(name, version, header.sequence)
+        # not by name alone: devices of two links may be called the same
+        key, version = unit.key, unit.generation.version
+        complete = self._reassembler.add(key, version, profile, header, unit.data, now)
+        group = complete or self._reassembler.pending(key, version, header.sequence)
         if group is None:
             return None  # late, or twice
         gathering = self._gatherings.get(group)
