@@ -23,6 +23,7 @@ from isthmus_gen.ray_features import BatchReader
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.ray,
     # Ray leaves the files and processes of its nodes to the interpreter's end.
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     # Ray Data sets fields of its own that it no longer wants others to set.

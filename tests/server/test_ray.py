@@ -26,6 +26,7 @@ from isthmus.server.types import Origin
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.ray,
     # Ray leaves the files and processes of its nodes to the interpreter's end.
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
 ]
