@@ -4,7 +4,8 @@
 
 isthmus    ``isthmus serve``, as it is started by its command
 identity   the same server; no frame is decoded, and the back half is ten numbers copied
-fastapi    a plain FastAPI application: Decoder and BackHalf in the handler, one process a core
+fastapi    a plain FastAPI application: Decoder and BackHalf in the handler, one process
+fastapi2   the same application in two processes
 litserve   LitServe: the same two in its LitAPI, with its batching
 """
 
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,9 @@ PATHS = {
     "isthmus": "/v2/models/net/frames",
     "identity": "/v2/models/net/frames",
     "fastapi": "/frames",
+    "fastapi2": "/frames",
     "litserve": "/predict",
 }
-CORES = len(os.sched_getaffinity(0))
 
 
 def settings(bundle: Path, port: int) -> dict[str, Any]:
@@ -68,15 +69,20 @@ def identity(bundle: Path, port: int) -> None:
     isthmus(bundle, port)
 
 
-def fastapi(bundle: Path, port: int) -> None:
-    """uvicorn with one process for each core."""
+def fastapi(bundle: Path, port: int, processes: int = 1) -> None:
+    """uvicorn as it comes, in so many processes."""
     import uvicorn
 
     os.environ["ISTHMUS_LOAD_BUNDLE"] = str(bundle)
     uvicorn.run(
-        "benchmarks.server_load_fastapi:make_app", factory=True, port=port, workers=CORES,
+        "benchmarks.server_load_fastapi:make_app", factory=True, port=port, workers=processes,
         log_level="warning", access_log=False,
     )  # fmt: skip
+
+
+def fastapi2(bundle: Path, port: int) -> None:
+    """uvicorn with a process for each of two cores."""
+    fastapi(bundle, port, 2)
 
 
 def litserve(bundle: Path, port: int) -> None:
@@ -88,6 +94,8 @@ def litserve(bundle: Path, port: int) -> None:
 
 if __name__ == "__main__":
     name, folder, number = sys.argv[1:]
-    {"isthmus": isthmus, "identity": identity, "fastapi": fastapi, "litserve": litserve}[name](
-        Path(folder), int(number)
-    )
+    servers: dict[str, Callable[[Path, int], None]] = {
+        "isthmus": isthmus, "identity": identity, "fastapi": fastapi, "fastapi2": fastapi2,
+        "litserve": litserve,
+    }  # fmt: skip
+    servers[name](Path(folder), int(number))

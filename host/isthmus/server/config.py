@@ -101,7 +101,7 @@ class SerialConfig(_Section):
 class BatchConfig(_Section):
     """Dynamic batching: at most ``max`` frames, none waits longer than ``delay_ms`` for others."""
 
-    max: int = Field(default=32, ge=1, le=1024)
+    max: int = Field(default=16, ge=1, le=1024)
     delay_ms: float = Field(default=0.0, ge=0.0, le=10_000.0)
     workers: int = Field(
         default=0, ge=0, le=256, description="threads that decode and compute; 0: cores"

@@ -32,7 +32,7 @@ __all__ = ["Done", "Engine", "Item", "Job", "Lane", "Observer", "Ready", "add_an
 
 #: Seconds between two threads' turns at the interpreter's lock. The default of 5 ms is what a
 #: worker waits for it after each call into C while the event loop is busy.
-_SWITCH_INTERVAL = 0.0005
+_SWITCH_INTERVAL = 0.0001
 
 _log = structlog.get_logger("isthmus.server")
 
