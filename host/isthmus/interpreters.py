@@ -35,19 +35,9 @@ from isthmus.errors import (
 from isthmus.optional import engine_call, one_line, quiet_import, read_model_bytes
 
 __all__ = [
-    "Engine",
-    "InferenceModel",
-    "KerasModel",
-    "OnnxModel",
-    "TensorInfo",
-    "TfliteModel",
-    "dequantize",
-    "open_keras",
-    "open_onnx",
-    "open_tflite",
-    "quantize",
-    "tflite_schema",
-]
+    "Engine", "InferenceModel", "KerasModel", "OnnxModel", "TensorInfo", "TfliteModel",
+    "dequantize", "open_keras", "open_onnx", "open_tflite", "quantize", "tflite_schema",
+]  # fmt: skip
 
 Engine = Literal["auto", "litert", "litert_ref", "tensorflow", "tflite_runtime", "tflm"]
 Array = npt.NDArray[Any]
@@ -451,10 +441,7 @@ def open_keras(path: str | Path) -> KerasModel:
 
 def tflite_schema() -> Any:
     """The generated flatbuffer schema module (``ModelT`` and the enumerations)."""
-    for name in (
-        "ai_edge_litert.schema_py_generated",
-        "tensorflow.lite.python.schema_py_generated",
-    ):
+    for package in ("ai_edge_litert", "tensorflow.lite.python"):
         with contextlib.suppress(MissingExtraError):
-            return quiet_import(name, _EXTRA)
+            return quiet_import(f"{package}.schema_py_generated", _EXTRA)
     raise MissingExtraError("tflite schema", "ai-edge-litert not installed", remedy=_EXTRA)

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import tomllib
 import urllib.error
 import urllib.request
@@ -189,3 +190,57 @@ def _section(name: str) -> Any:
     from isthmus.server import config
 
     return getattr(config, {"bundles": "Bundle"}.get(name, name.capitalize()) + "Config")
+
+
+_STUCK = """
+import sys, time
+from pathlib import Path
+from isthmus.server.config import LogConfig, load_config
+from isthmus.server.fleet import Generation
+from isthmus.server.logs import configure_logs
+from isthmus.server.run import run
+
+def forever(self, features):
+    while True:
+        time.sleep(1)
+
+configure_logs(LogConfig())
+Generation.warm = lambda self: None
+Generation.compute = forever
+config = load_config(
+    None, bundles=[{"path": sys.argv[1]}], http={"port": 0}, grpc={"enabled": False},
+    drain_s=float(sys.argv[2]),
+)
+run(config, lambda server: print(server.ports["http"], flush=True))
+"""
+
+
+@pytest.mark.parametrize(("drain_s", "signals", "code"), [(0.5, 1, 70), (60.0, 2, 130)])
+def test_a_back_half_that_hangs_does_not_keep_the_process(
+    digits: Served, drain_s: float, signals: int, code: int
+) -> None:
+    _, environment = command()
+    words = [sys.executable, "-c", _STUCK, str(digits.path), str(drain_s)]
+    with subprocess.Popen(
+        words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            port = int(process.stdout.readline())
+            board = socket.create_connection(("127.0.0.1", port))
+            frame = digits.frames[0]
+            head = f"POST /v2/frames HTTP/1.1\r\nHost: x\r\nContent-Length: {len(frame)}\r\n\r\n"
+            board.sendall(head.encode() + frame)
+            state = f"http://127.0.0.1:{port}/api/state?limit="
+            for k in range(500):
+                with urllib.request.urlopen(f"{state}{k + 1}", timeout=5) as answer:
+                    if json.load(answer)["queue"] == 1:
+                        break
+            for _ in range(signals):
+                process.send_signal(signal.SIGTERM)
+                time.sleep(0.2)
+            process.communicate(timeout=30)
+            board.close()
+        finally:
+            process.kill()
+    assert process.returncode == code

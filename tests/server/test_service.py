@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -223,6 +224,25 @@ def test_what_does_not_come_is_concealed_at_the_deadline(digits_packets: Served)
         assert answer.timings.total < 5
         # the last packet comes too late, and is no frame of its own
         assert await service.receive(packets[1], HERE) is None
+
+    in_service(config_of(digits_packets, limits={"reassembly_ms": 100}), body)
+
+
+def test_packets_that_waited_for_the_server_are_not_late(digits_packets: Served) -> None:
+    async def body(service: Service) -> None:
+        packets = cut_frame(digits_packets.frames[2])
+        first = asyncio.create_task(service.receive(packets[0], HERE))
+        await asyncio.sleep(0.01)
+        time.sleep(0.4)  # the event loop stands still for longer than the deadline
+        others = [asyncio.create_task(service.receive(p, HERE)) for p in packets[1:]]
+        answer = await first
+        assert answer is not None
+        assert (answer.concealed, answer.slices_lost) == (0, 0)
+        await asyncio.gather(*others)
+        # and time goes on: the next frame has its own deadline
+        alone = await service.receive(cut_frame(digits_packets.frames[3])[0], HERE)
+        assert alone is not None
+        assert alone.concealed > 0
 
     in_service(config_of(digits_packets, limits={"reassembly_ms": 100}), body)
 

@@ -339,10 +339,10 @@ class Engine:
         return self.waiting == 0
 
     def close(self) -> None:
-        """Ends the threads once they are done with what they hold."""
+        """Ends the threads once they are done with what they hold, if they ever are."""
         if self._timer is not None:
             self._timer.cancel()
-        self._pool.shutdown(wait=True)
+        self._pool.shutdown(wait=not self.waiting, cancel_futures=True)
 
 
 def add_answers(

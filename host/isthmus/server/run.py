@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import os
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -23,6 +24,10 @@ __all__ = ["Running", "run", "running"]
 #: Objects made and not freed before the youngest generation is collected.
 _GC_THRESHOLD = 20_000
 
+#: Exit codes: a second signal came while draining; a back half did not return.
+_TOLD_TWICE = 130
+_STUCK = 70
+
 _log = structlog.get_logger("isthmus.server")
 
 
@@ -32,6 +37,7 @@ class Running:
     def __init__(self, service: Service) -> None:
         self.service = service
         self.ports: dict[str, int] = {}
+        self.unanswered = 0
         self.opened = False
         self._links: list[tuple[str, Any]] = []
         self._http: HttpServer | None = None
@@ -94,6 +100,7 @@ class Running:
             if name == "mqtt":
                 await link.aclose()
         complete = await service.drain(seconds)
+        self.unanswered = service.waiting
         for name, link in self._links:
             if name != "mqtt":
                 await link.aclose()
@@ -102,7 +109,7 @@ class Running:
             await self._http_task
         service.close()
         if self.opened:
-            _log.info("stopped", complete=complete, unanswered=service.waiting)
+            _log.info("stopped", complete=complete, unanswered=self.unanswered)
 
 
 @asynccontextmanager
@@ -130,12 +137,15 @@ def _settle_memory() -> None:
     gc.set_threshold(_GC_THRESHOLD, 20, 20)
 
 
-async def _serve(config: ServerConfig, started: Callable[[Running], None]) -> None:
+async def _serve(config: ServerConfig, started: Callable[[Running], None]) -> int:
+    """Serves until a signal; the frames that had no answer when the drain's time was over."""
     stop = asyncio.Event()
     opening = asyncio.current_task()
 
     def told_to_stop() -> None:
-        if not stop.is_set() and opening is not None:
+        if stop.is_set():
+            os._exit(_TOLD_TWICE)
+        if opening is not None:
             opening.cancel()  # a start may wait long: for a predictor
         stop.set()
 
@@ -151,20 +161,27 @@ async def _serve(config: ServerConfig, started: Callable[[Running], None]) -> No
             started(server)
             await stop.wait()
             _log.info("draining", waiting=server.service.waiting)
+        return server.unanswered
     except asyncio.CancelledError:
         if not stop.is_set():
             raise
+    return 0
 
 
 def run(config: ServerConfig, started: Callable[[Running], None]) -> None:
     """Serves until SIGTERM or SIGINT, then drains. ``started`` is called once all links are open.
+
+    A second signal ends the process at once, with 130; frames that have no answer after ``drain_s``
+    end it with 70.
 
     ConfigError, BundleError and what opening a back half raises, before anything is served.
     """
     if not any((config.http.enabled, config.grpc.enabled, config.mqtt, config.udp, config.serial)):
         raise ConfigError("config", "enables no link", allowed="one that frames come in by")
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_serve(config, started))
+        unanswered = runner.run(_serve(config, started))
+    if unanswered:
+        os._exit(_STUCK)  # a back half that never returns holds its thread, and Python waits for it
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -41,6 +41,8 @@ __all__ = ["MakeEngine", "Service", "worker_count"]
 _log = structlog.get_logger("isthmus.server")
 
 _DRAIN_STEP_S = 0.005
+#: A timer this late tells that the event loop stood still.
+_STALL_S = 0.025
 
 #: Refusals that tell of a device that misbehaves, rather than of a server that is busy. A replay
 #: tells nothing: anyone who overheard a device can send its units again, and after a crash of the
@@ -112,6 +114,8 @@ class Service:
         self._reassembler = Reassembler(limits.reassembly_frames, limits.reassembly_ms / 1000.0)
         self._gatherings: dict[Group, _Gathering] = {}
         self._group_timer: asyncio.TimerHandle | None = None
+        self._group_due = math.inf
+        self._stalled = 0.0
         self._leading = 0
         self._engine: Engine | None = None
         self._draining = False
@@ -270,7 +274,7 @@ class Service:
             raise
         if several:  # end to end
             return await self._submit(unit, unit.data, len(unit.data))
-        now = perf_counter()
+        now = self._group_now()
         self._expire(now)
         # not by name alone: devices of two links may be called the same
         key, version = unit.key, unit.generation.version
@@ -318,15 +322,30 @@ class Service:
         for group in self._reassembler.due(now):
             self._gathered(group)
 
+    def _group_now(self) -> float:
+        """The time as packets have it: it stands still where the event loop did.
+
+        What came meanwhile waits in sockets; its frames must not be answered before it is read.
+        """
+        now = perf_counter() - self._stalled
+        late = now - self._group_due
+        if late > _STALL_S:
+            self._stalled += late + _STALL_S
+            now = self._group_due - _STALL_S
+        return now
+
     def _set_group_timer(self) -> None:
         deadline = self._reassembler.next_deadline()
         if self._group_timer is None and deadline is not None:
-            delay = max(0.0, deadline - perf_counter())
+            self._group_due = deadline
+            delay = max(0.0, deadline - self._group_now())
             self._group_timer = asyncio.get_running_loop().call_later(delay, self._on_group_timer)
 
     def _on_group_timer(self) -> None:
         self._group_timer = None
-        self._expire(perf_counter())
+        now = self._group_now()
+        self._group_due = math.inf
+        self._expire(now)
         self._set_group_timer()
 
     def _count_failure(self, key: str, error: IsthmusError) -> None:
