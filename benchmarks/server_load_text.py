@@ -19,8 +19,8 @@ median throughput.
 - isthmus: `isthmus serve` with its defaults, one process. identity: the same server, nothing
   decoded and nothing computed: HTTP, queue, batches, JSON and metrics alone. fastapi: `Decoder` and
   `BackHalf` in a handler, uvicorn as it comes; fastapi2: the same in two processes. They have no
-  queue, no limits, no metrics and no batches. litserve: the same two behind LitServe, batches of 32;
-  it takes JSON only, so its frames travel as base64.
+  queue, no limits, no metrics and no batches. litserve: the same two behind LitServe, batches of
+  32; it takes JSON only, so its frames travel as base64.
 - server, client: microseconds of CPU time a frame, all processes of the server together."""
 
 
