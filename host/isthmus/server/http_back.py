@@ -7,6 +7,7 @@ Each bundle NAME is one more model of the Open Inference Protocol, ``NAME.back``
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
@@ -44,7 +45,7 @@ def back_routes(service: Service) -> list[Route]:
     return routes
 
 
-class _Handler:
+class _Handler(ABC):
     def __init__(self, service: Service) -> None:
         self._service = service
 
@@ -61,8 +62,9 @@ class _Handler:
             content = {"error": str(error), "code": error.code, "name": error.name}
             await send_body(send, http_status(error), dump(content))
 
+    @abstractmethod
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        raise NotImplementedError
+        """Sends what is asked for; IsthmusError where it is refused."""
 
 
 class _Ready(_Handler):
