@@ -258,8 +258,9 @@ def test_the_ingress_comes_back(on_ray: OnRay, digits: Served) -> None:
     seen = asyncio.run(load(on_ray.url, digits, 120, 4, 40, kill))
     assert not seen.wrong
     assert seen.done == 120
-    # what the ingress held is refused, by Serve's proxy in words of its own (400 among them)
+    # 500 and 503 are Serve's proxy's; 400 was seen under load, most likely a body that did not come
     assert set(seen.refused) <= {0, 400, 500, 503}, seen.words
+    assert sum(seen.refused.values()) <= 4, seen.words  # what it held
     # until another one is there the proxy may refuse; then everything is answered again
     for _ in range(100):
         reply = httpx.post(f"{on_ray.url}/v2/frames", content=digits.frames[0], timeout=60)
