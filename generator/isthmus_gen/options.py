@@ -12,7 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from isthmus.errors import OptionError
 from isthmus_gen.calibrate import check_c_min, parse_clip
 
-__all__ = ["GenerateOptions", "make_options", "parse_levels"]
+__all__ = ["GenerateOptions", "make_options", "parse_bounds", "parse_levels"]
+
+#: The largest bound of near-lossless coding, in steps of 8 bits: 14 levels are left.
+MAX_BOUND = 9
 
 
 class GenerateOptions(BaseModel):
@@ -21,6 +24,14 @@ class GenerateOptions(BaseModel):
     model, calibration, out    files and directories
     cut                        the tensor's name (``isthmus cuts`` lists them)
     target                     a target's name or the path of a TOML file
+    codec                      what is done with the features: "lightweight" (few levels and binary
+                               contexts), "near-lossless" (every decoded value within a bound of
+                               the device's), "bottleneck" (a few learned channels, coded as
+                               "lightweight")
+    bounds                     near-lossless: the bound D of each rung in steps of 8 bits, first the
+                               default one
+    min_max                    near-lossless from a float or int16 front: the 8 bits span the minimum
+                               and maximum of the "tensor", or of each "channel"
     levels                     N of each rung, first the default one
     rungs, max_loss            instead of levels, clip and quantizer: so many rungs, found by
                                measurement; the first is the cheapest that loses at most max_loss
@@ -64,6 +75,9 @@ class GenerateOptions(BaseModel):
     calibration: Path
     target: str = "host"
     out: Path
+    codec: Literal["lightweight", "near-lossless", "bottleneck"] = "lightweight"
+    bounds: tuple[int, ...] = (0,)
+    min_max: Literal["tensor", "channel"] = "tensor"
     levels: tuple[int, ...] = (4,)
     scheme: Literal["neighbour", "paper"] = "neighbour"
     context_bytes: int = Field(default=0, ge=0, le=65536)
@@ -100,6 +114,17 @@ class GenerateOptions(BaseModel):
             raise ValueError("rungs that differ, each N once")
         return value
 
+    @field_validator("bounds")
+    @classmethod
+    def _bounds(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if not 1 <= len(value) <= 8:
+            raise ValueError("a ladder has 1 to 8 rungs")
+        if any(not 0 <= bound <= MAX_BOUND for bound in value):
+            raise ValueError(f"bounds are 0 to {MAX_BOUND}")
+        if len(set(value)) < len(value):
+            raise ValueError("rungs that differ, each bound once")
+        return value
+
     @property
     def searches(self) -> bool:
         """Whether the rungs are found by measurement."""
@@ -109,12 +134,13 @@ class GenerateOptions(BaseModel):
         """The command line that asks for this bundle again, files by their names alone."""
         words = ["isthmus", "generate", self.model.name, "--cut", self.cut]
         words += ["--calibration", self.calibration.name, "--target", Path(self.target).name]
-        if not self.searches:
+        if not self.searches and self.codec != "near-lossless":
             words += ["--levels", ",".join(str(levels) for levels in self.levels)]
         for name, info in type(self).model_fields.items():
             value = getattr(self, name)
             if name in _SPELT_OUT or value == info.default:
                 continue
+            value = ",".join(map(str, value)) if isinstance(value, tuple) else value
             option = "--lambda" if name == "lam" else f"--{name.replace('_', '-')}"
             words.append(option)
             if value is not True:
@@ -139,12 +165,27 @@ def parse_levels(text: str) -> tuple[int, ...]:
         ) from None
 
 
+def parse_bounds(text: str) -> tuple[int, ...]:
+    """``0`` or ``0,1,2`` as a ladder of bounds; OptionError otherwise.
+
+    >>> parse_bounds("0,2")
+    (0, 2)
+    """
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise OptionError(
+            "--bounds", f"is {text!r}", allowed=f"D or D,D,... with D 0..{MAX_BOUND}"
+        ) from None
+
+
 def make_options(values: Mapping[str, Any]) -> GenerateOptions:
     """Options from a mapping; OptionError names the option that is wrong and what it may be."""
     try:
         options = GenerateOptions.model_validate(dict(values))
     except ValidationError as error:
         raise _wrong(error.errors()[0]) from None
+    _check_codec(options)
     _check_search(options)
     _check_clip(options.clip, options.c_min)
     if options.mtu and options.slice_rows:
@@ -192,6 +233,30 @@ def _allowed(field: str) -> str:
     if "le" in bounds:
         return f"{name}, {bounds['ge']} to {bounds['le']}"
     return f"{name}, {bounds['ge']} or more" if bounds else name
+
+
+_ONLY_NEAR_LOSSLESS = ("bounds", "min_max")
+_NOT_NEAR_LOSSLESS = (
+    "levels", "scheme", "context_bytes", "rungs", "max_loss", "clip", "c_min", "quantizer", "lam",
+    "rate_term", "values", "restorer",
+)  # fmt: skip
+
+
+def _check_codec(options: GenerateOptions) -> None:
+    """Options that mean nothing to the codec that is asked for."""
+    near = options.codec == "near-lossless"
+    fields = type(options).model_fields
+    for name in _NOT_NEAR_LOSSLESS if near else _ONLY_NEAR_LOSSLESS:
+        if getattr(options, name) != fields[name].default:
+            raise OptionError(
+                _option(name), f"means nothing to --codec {options.codec}",
+                allowed="leave it out" if near else "with --codec near-lossless",
+            )  # fmt: skip
+    if options.min_max == "channel" and options.element in ("auto", "int8"):
+        raise OptionError(
+            "--min-max", "is channel, and an int8 front half has one scale for all channels",
+            allowed="tensor, or --element float32",
+        )  # fmt: skip
 
 
 def _check_search(options: GenerateOptions) -> None:

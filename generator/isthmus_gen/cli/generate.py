@@ -130,6 +130,20 @@ def generate(
     calibration: Annotated[Path, typer.Option(help=".npz with x, or packed pictures.")],
     out: Annotated[Path, typer.Option(help="Directory of the bundle.")],
     target: Annotated[str, typer.Option(help="Target name or TOML file.")] = "host",
+    codec: Annotated[
+        str, typer.Option(help="lightweight, near-lossless or bottleneck.")
+    ] = "lightweight",
+    bounds: Annotated[
+        str | None,
+        typer.Option(
+            help="near-lossless: D, or D,D,... for a ladder; no decoded value is further than D of "
+            "256 steps from the device's; 0 by default, which is lossless."
+        ),
+    ] = None,
+    min_max: Annotated[
+        str,
+        typer.Option(help="near-lossless from floats: minimum and maximum per tensor or channel."),
+    ] = "tensor",
     levels: Annotated[
         str | None,
         typer.Option(help="N, or N,N,... for a ladder of rungs; 2..256; 4 by default."),
@@ -235,7 +249,7 @@ def generate(
         isthmus generate resnet8.keras --cut activation_4 --calibration pictures.npz \\
             --target cortex-m4f --levels 4,8 --out resnet8
     """
-    from isthmus_gen.options import make_options, parse_levels
+    from isthmus_gen.options import make_options, parse_bounds, parse_levels
     from isthmus_gen.pipeline import generate as run
 
     options = make_options(
@@ -245,6 +259,9 @@ def generate(
             "calibration": calibration,
             "out": out,
             "target": target,
+            "codec": codec,
+            "min_max": min_max,
+            **({} if bounds is None else {"bounds": parse_bounds(bounds)}),
             **({} if levels is None else {"levels": parse_levels(levels)}),
             "rungs": rungs,
             "max_loss": max_loss,
