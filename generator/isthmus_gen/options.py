@@ -30,8 +30,8 @@ class GenerateOptions(BaseModel):
                                "lightweight")
     bounds                     near-lossless: the bound D of each rung in steps of 8 bits, first the
                                default one
-    min_max                    near-lossless from a float or int16 front: the 8 bits span the minimum
-                               and maximum of the "tensor", or of each "channel"
+    min_max                    near-lossless from a float or int16 front: the 8 bits span minimum and
+                               maximum of the "tensor", or of each "channel"
     levels                     N of each rung, first the default one
     rungs, max_loss            instead of levels, clip and quantizer: so many rungs, found by
                                measurement; the first is the cheapest that loses at most max_loss
@@ -63,6 +63,9 @@ class GenerateOptions(BaseModel):
                                out; it changes no byte that is sent
     restorer_epochs            passes of the network's training over the calibration set
     restorer_loss              slices missing in its training, 0..0.9; 0 for a network without
+    reconstruct_input          also train a decoder from decoded features to the input's picture, for
+                               the host alone; it changes no byte that is sent
+    picture_epochs             passes of its training over the calibration set
     class_names                a text file with the name of each output, one a line; None for none
     limit                      calibration inputs to use; 0 for all
     vectors                    inputs kept as bring-up vectors
@@ -99,6 +102,8 @@ class GenerateOptions(BaseModel):
     restorer: Literal["none", "auto", "centroids", "conv"] = "none"
     restorer_epochs: int = Field(default=6, ge=1, le=1000)
     restorer_loss: float = Field(default=0.0, ge=0, le=0.9, allow_inf_nan=False)
+    reconstruct_input: bool = False
+    picture_epochs: int = Field(default=20, ge=1, le=1000)
     class_names: Path | None = None
     limit: int = Field(default=0, ge=0)
     vectors: int = Field(default=2, ge=1, le=64)

@@ -39,6 +39,7 @@ from isthmus_gen.ladder import Choice, choose_ladder
 from isthmus_gen.ladder.budget import with_budget
 from isthmus_gen.models import Cut, Halves, LoadedModel, load_model, resolve_cut
 from isthmus_gen.options import GenerateOptions
+from isthmus_gen.picture import check_picture_input, picture_of
 from isthmus_gen.progress import Progress, no_progress
 from isthmus_gen.ray_features import feature_batches
 from isthmus_gen.restoration import MadeRestorer, collect_features, make_restorer, open_back
@@ -92,6 +93,8 @@ def generate(
         input_shape=[None if size < 0 else size for size in model.input_shape],
         limit=options.limit or None,
     )
+    if options.reconstruct_input:
+        check_picture_input(data, cut)
     calibration = calibrate(model, cut, data, preprocessing, progress, ray=ray)
     progress("cutting the network", 0, 1)
     representative = _representative(data, preprocessing)
@@ -130,6 +133,13 @@ def generate(
         restorer = _restorer(options, model, cut, halves, profile, data, preprocessing, progress)
         files.update(restorer.files)
         report["restorer"] = restorer.report
+    if options.reconstruct_input:
+        picture = picture_of(
+            profile, model, cut, data, preprocessing,
+            epochs=options.picture_epochs, progress=progress,
+        )  # fmt: skip
+        files.update(picture.files)
+        report["picture"] = picture.report
     if labels:
         files[LABELS] = make_labels(labels)
     files[TARGET_FILE] = target_source(options.target).read_bytes()

@@ -228,6 +228,17 @@ def generate(
     restorer_loss: Annotated[
         float, typer.Option(help="Train the network with this share of slices missing; 0..0.9.")
     ] = 0.0,
+    reconstruct_input: Annotated[
+        bool,
+        typer.Option(
+            "--reconstruct-input",
+            help="Also train a decoder from decoded features to the input's picture (minutes), for "
+            "a server's page and the report. The frames are the same.",
+        ),
+    ] = False,
+    picture_epochs: Annotated[
+        int, typer.Option(help="Passes over the calibration set in that decoder's training.")
+    ] = 20,
     class_names: Annotated[
         Path | None,
         typer.Option(help="Names of the classes, one a line, for a server's answers."),
@@ -283,6 +294,8 @@ def generate(
             "restorer": restorer,
             "restorer_epochs": restorer_epochs,
             "restorer_loss": restorer_loss,
+            "reconstruct_input": reconstruct_input,
+            "picture_epochs": picture_epochs,
             "class_names": class_names,
             "limit": limit,
             "vectors": vectors,
@@ -335,6 +348,12 @@ def show_report(console: Console, out: Path, report: dict[str, Any]) -> None:
     for index, entry in enumerate(report.get("restorer", {}).get("rungs", [])):
         held = ", ".join(f"{name} {value:.4g}" for name, value in entry["held_out"].items())
         console.print(f"restorer of rung {index}: {entry['used']} (divergence held out: {held})")
+    for index, entry in enumerate(report.get("picture", {}).get("rungs", [])):
+        alike = "" if entry["ssim"] is None else f", SSIM {entry['ssim']:.3f}"
+        console.print(
+            f"picture from rung {index}: PSNR {entry['psnr_db']:.2f} dB{alike} on inputs held out: "
+            "the features reveal the picture"
+        )
     if "arena_bytes" in report:
         arena, bound = report["arena_bytes"], report["arena_lower_bound_bytes"]
         console.print(f"arena of the front half: {arena:,} bytes (lower bound {bound:,})")
