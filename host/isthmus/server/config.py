@@ -215,9 +215,14 @@ class LogConfig(_Section):
 
 
 class DashboardConfig(_Section):
-    """The page at ``/``."""
+    """The page at ``/``.
+
+    ``pictures`` lets it show what devices saw, reconstructed from their features, for bundles that
+    have a picture decoder. Off unless it is said: whoever may see the page sees the pictures.
+    """
 
     enabled: bool = True
+    pictures: bool = False
 
 
 class ServerConfig(_Section):

@@ -2,7 +2,8 @@
 
 The page is a handful of static files without a build step; it asks ``/api/state`` once a second and
 ``/api/device`` for the device that was chosen (:mod:`isthmus.server.snapshot` tells what is in
-both). It loads nothing from elsewhere, and its Content-Security-Policy lets it do no other.
+both), and ``/api/picture`` where pictures are switched on. It loads nothing from elsewhere, and its
+Content-Security-Policy lets it do no other.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from starlette.routing import Route
 from isthmus.errors import IsthmusError, RequestError, ServerError
 from isthmus.server.jsonform import dump, refusal_json
 from isthmus.server.metrics import render
+from isthmus.server.pictures import FRAME_TIME, Pictures
 from isthmus.server.snapshot import SORTS
 
 if TYPE_CHECKING:
@@ -50,9 +52,12 @@ PAGE_HEADERS = {
 _DATA_HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 
 
-def dashboard_routes(service: Watched, monitor: Monitor, *, page: bool = True) -> list[Route]:
+def dashboard_routes(
+    service: Watched, monitor: Monitor, *, page: bool = True, pictures: bool = False
+) -> list[Route]:
     """The routes for an app that serves ``service``; without ``page`` only ``/metrics``.
 
+    With ``pictures`` there is ``/api/picture``, too, which gives what a device saw as a PNG.
     ``/`` and ``/page/...`` are the same for everybody and hold nothing of the server's;
     ``/api/...`` and ``/metrics`` are what an app that asks for tokens must guard. The page asks for
     a token where it is answered 401.
@@ -65,7 +70,7 @@ def dashboard_routes(service: Watched, monitor: Monitor, *, page: bool = True) -
 
     routes = [Route("/metrics", metrics)]
     if page:
-        routes += _page_routes() + _data_routes(monitor)
+        routes += _page_routes() + _data_routes(monitor, Pictures(monitor) if pictures else None)
     return routes
 
 
@@ -88,7 +93,7 @@ def _page_routes() -> list[Route]:
     return [Route("/", index), Route("/page/{name}", part)]
 
 
-def _data_routes(monitor: Monitor) -> list[Route]:
+def _data_routes(monitor: Monitor, pictures: Pictures | None) -> list[Route]:
     recent: dict[str, tuple[float, bytes]] = {}
 
     async def state(request: Request) -> Response:
@@ -106,12 +111,23 @@ def _data_routes(monitor: Monitor) -> list[Route]:
         found = monitor.device(name, _integer(request, "first", 0, 0, 1 << 24))
         if found is None:
             raise RequestError("name", f"is {name!r:.80}", allowed="a device seen lately")
+        found["picture"] = pictures is not None and pictures.has(name)
         return _json(dump(found))
 
-    return [
+    routes = [
         Route("/api/state", _refusing(state)),
         Route("/api/device", _refusing(device)),
     ]
+    return routes if pictures is None else [*routes, _picture_route(pictures)]
+
+
+def _picture_route(pictures: Pictures) -> Route:
+    async def picture(request: Request) -> Response:
+        made = await pictures.picture(request.query_params.get("name", ""))
+        headers = {**_DATA_HEADERS, FRAME_TIME: repr(made.time)}
+        return Response(made.png, headers=headers, media_type="image/png")
+
+    return Route("/api/picture", _refusing(picture))
 
 
 def _state(monitor: Monitor, request: Request) -> dict[str, object]:

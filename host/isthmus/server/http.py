@@ -37,7 +37,8 @@ def make_app(service: Service) -> App:
     nothing and asks its reader for the token; frames do not ask where devices sign them.
     """
     oip = oip_routes(service)
-    rest = dashboard_routes(service, service.monitor, page=service.config.dashboard.enabled)
+    page = service.config.dashboard
+    rest = dashboard_routes(service, service.monitor, page=page.enabled, pictures=page.pictures)
     back = back_routes(service) if service.config.http.features else []
     app = _short_cut(Starlette(routes=[*back, *oip, *rest]), service, oip)
     security = service.config.security

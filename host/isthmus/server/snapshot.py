@@ -24,6 +24,8 @@
                  of the same elements, or null where all arrived; ``step`` > 1 where only every
                  step-th row and column is given
     outputs      {name, count, rows: [{index, label, value}]}, all or the largest
+
+to which the page's server adds ``picture``: whether ``/api/picture?name=`` has one of that frame.
 """
 
 from __future__ import annotations

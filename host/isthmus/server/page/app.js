@@ -2,6 +2,7 @@
 
 import { byId, clean, clock, duration, el, number, setHidden, setText } from "./dom.js";
 import { DeviceView } from "./features.js";
+import { PictureView } from "./picture.js";
 import { Plot } from "./plot.js";
 import { DeviceTable, showAnswers, showModels, showRefusals } from "./tables.js";
 
@@ -36,6 +37,8 @@ const view = new DeviceView((first) => {
   chosenFirst = Math.max(0, first);
   soon();
 });
+
+const picture = new PictureView(ask);
 
 let chosen = "";
 let chosenFirst = 0;
@@ -101,8 +104,11 @@ async function showChosen(now) {
   const name = chosen;
   const response = await ask("api/device", { name, first: chosenFirst });
   if (name !== chosen) return;
-  if (response.ok) view.show(await response.json(), now);
-  else if (response.status < 500) view.waiting(name, "The server does not know this device, or no longer.");
+  if (response.ok) {
+    const device = await response.json();
+    view.show(device, now);
+    await picture.show(device);
+  } else if (response.status < 500) view.waiting(name, "The server does not know this device, or no longer.");
   else throw new Error(`status ${response.status}`);
 }
 
@@ -172,6 +178,7 @@ function failed(error) {
 function choose(name, { focus = true } = {}) {
   chosen = name;
   chosenFirst = 0;
+  picture.clear();
   devices.setChosen(name);
   history.replaceState(null, "", name ? `#${new URLSearchParams({ device: name })}` : location.pathname + location.search);
   if (!name) {
