@@ -187,6 +187,8 @@ def test_text_of_the_network_is_escaped(
     report["layers"][0]["operator"] = evil
 
     class Tampered:
+        profile = digits_bundle.profile
+
         def read(self, name: str) -> bytes:
             assert name == "report.json"
             return json.dumps(report).encode()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -11,7 +12,11 @@ from rich.console import Console
 from isthmus.bundle import Bundle
 from isthmus.cli.console import Output, progress_bar, table
 
-__all__ = ["register", "show_evaluation"]
+if TYPE_CHECKING:
+    from isthmus_gen.data import DataSet
+    from isthmus_gen.evaluate import Comparison
+
+__all__ = ["register", "show_comparison", "show_evaluation"]
 
 
 def register(app: typer.Typer) -> None:
@@ -20,7 +25,10 @@ def register(app: typer.Typer) -> None:
 
 
 def evaluate(
-    bundle: Annotated[Path, typer.Argument(help="A bundle, as `isthmus generate` writes it.")],
+    bundles: Annotated[
+        list[Path],
+        typer.Argument(metavar="BUNDLE...", help="Bundles, as `isthmus generate` writes them."),
+    ],
     data: Annotated[Path, typer.Option(help="Inputs and labels, .npz with x and y.")],
     limit: Annotated[int, typer.Option(help="Inputs to use; 0: all.")] = 0,
     report: Annotated[
@@ -33,32 +41,85 @@ def evaluate(
 ) -> None:
     """Accuracy of the whole network, the halves, the int8 front and the decoded path, and bits.
 
+    Several bundles of one network (other codecs, cuts, options) are put into one table and one
+    plot, beside the picture itself in other formats.
+
     \b
-    Example:
+    Examples:
         isthmus evaluate resnet8 --data test.npz --report report.html
+        isthmus evaluate resnet8 resnet8-near-lossless --data test.npz --plots plots
     """
     from isthmus_gen.data import load_data
     from isthmus_gen.emit.writer import check_file
-    from isthmus_gen.evaluate import evaluate_bundle, save_plots, write_report
+    from isthmus_gen.evaluate.network import check_one_network
 
-    opened = Bundle.open(bundle)
-    shape = [int(size) for size in opened.profile.extra["input"]["shape"]]
+    opened = [Bundle.open(bundle) for bundle in bundles]
+    check_one_network(opened)
+    shape = [int(size) for size in opened[0].profile.extra["input"]["shape"]]
     loaded = load_data(data, input_shape=shape, limit=limit or None)
     if report is not None:
         check_file(report, "--report")
     if plots is not None:
-        check_file(plots / "rate_accuracy.png", "--plots")
+        check_file(plots / ("rate_accuracy.png" if len(opened) == 1 else "codecs.png"), "--plots")
+    run = _one if len(opened) == 1 else _several
+    run(opened, loaded, report, plots, Output(json))
+
+
+def _one(
+    opened: list[Bundle], data: DataSet, report: Path | None, plots: Path | None, output: Output
+) -> None:
+    from isthmus_gen.evaluate import evaluate_bundle, save_plots, write_report
+
     with progress_bar() as progress:
-        result = evaluate_bundle(opened, loaded, progress=progress)
+        result = evaluate_bundle(opened[0], data, progress=progress)
     values = result.as_dict()
-    Output(json).result(values, lambda console: show_evaluation(console, values))
+    output.result(values, lambda console: show_evaluation(console, values))
     if report is not None:
-        write_report(report, opened, result)
-        if not json:
-            typer.echo(f"report -> {report}")
-    for file in [] if plots is None else save_plots(result, plots):
-        if not json:
-            typer.echo(f"plot -> {file}")
+        write_report(report, opened[0], result)
+    _say_files(output, report, [] if plots is None else save_plots(result, plots))
+
+
+def _several(
+    opened: list[Bundle], data: DataSet, report: Path | None, plots: Path | None, output: Output
+) -> None:
+    from isthmus_gen.evaluate import compare_bundles, save_comparison_plots, write_comparison
+
+    with progress_bar() as progress:
+        result = compare_bundles(opened, data, progress=progress)
+    output.result(result.as_dict(), lambda console: show_comparison(console, result))
+    if report is not None:
+        write_comparison(report, opened, result)
+    _say_files(output, report, [] if plots is None else save_comparison_plots(result, plots))
+
+
+def _say_files(output: Output, report: Path | None, plots: Sequence[Path]) -> None:
+    """What was written, where it is not JSON that is asked for."""
+    if output.as_json:
+        return
+    if report is not None:
+        typer.echo(f"report -> {report}")
+    for file in plots:
+        typer.echo(f"plot -> {file}")
+
+
+def show_comparison(console: Console, comparison: Comparison) -> None:
+    """The one table of several bundles."""
+    from isthmus_gen.evaluate.comparison_report import (
+        COMPARISON_HEAD,
+        TEXT_COLUMNS,
+        comparison_table,
+    )
+
+    first = comparison.evaluations[0]
+    columns = [
+        (name, "left" if number < TEXT_COLUMNS else "right")
+        for number, name in enumerate(COMPARISON_HEAD)
+    ]
+    title = f"{first.model}, {first.inputs} inputs"
+    console.print(table(title, columns, comparison_table(comparison)))
+    console.print(
+        "bit / element: of the network's own tensor at the cut; of its own: of what is sent"
+    )
 
 
 def show_evaluation(console: Console, values: dict[str, Any]) -> None:
@@ -75,7 +136,7 @@ def show_evaluation(console: Console, values: dict[str, Any]) -> None:
     ]
     console.print(
         table(
-            f"{values['inputs']} inputs",
+            f"{values['inputs']} inputs, codec {values['codec']}",
             [("path", "left"), ("accuracy", "right")],
             [(name, percent(values[key])) for name, key in names],
         )

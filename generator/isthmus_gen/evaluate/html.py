@@ -36,6 +36,7 @@ caption { text-align: left; color: var(--soft); padding-bottom: .35rem; }
 th, td { padding: .32rem .65rem; text-align: right; white-space: nowrap;
   border-bottom: 1px solid var(--line); }
 th { font-weight: 600; white-space: normal; color: var(--soft); vertical-align: bottom; }
+.compact table { font-size: .82rem; } .compact th, .compact td { padding: .25rem .42rem; }
 th.text, td.text { text-align: left; } tr.chosen td { background: var(--tint); font-weight: 600; }
 .good { color: var(--good); } .bad { color: var(--bad); font-weight: 600; }
 .cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(11rem, 1fr)); gap: .8rem;
@@ -48,6 +49,8 @@ dl { display: grid; grid-template-columns: minmax(9rem, max-content) 1fr; gap: .
 dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
 .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(28rem, 100%), 1fr));
   gap: 1.4rem; } figure { margin: 0; } figure svg { width: 100%; height: auto; display: block; }
+figure.wide { max-width: 60rem; } section.bundle { border-top: 3px solid var(--accent);
+  margin-top: 3rem; padding-top: 1.2rem; } a { color: var(--accent); }
 figcaption { font-size: .875rem; color: var(--soft); line-height: 1.4; }
 """
 # Nothing is fetched: the page stands by itself, and text that slips through cannot run.

@@ -40,8 +40,11 @@ def front_rows(ladder: Mapping[str, Any]) -> list[list[str]]:
     ]
 
 
-def ladder_section(report: Mapping[str, Any]) -> Markup:
-    """The section of report.html; empty for a ladder that was given by hand."""
+def ladder_section(report: Mapping[str, Any], prefix: str = "") -> Markup:
+    """The section of report.html; empty for a ladder that was given by hand.
+
+    ``prefix`` goes before every id of its plot.
+    """
     ladder = report.get("ladder")
     if ladder is None:
         return Markup("")
@@ -53,7 +56,7 @@ def ladder_section(report: Mapping[str, Any]) -> Markup:
         if asked is None
         else f"is the cheapest whose loss, with its margin, is at most {100 * asked:g} %"
     )
-    figure = plots.svg_text(draw_ladder(ladder), prefix="ladder-")
+    figure = plots.svg_text(draw_ladder(ladder), prefix=f"{prefix}ladder-")
     return join(
         [
             heading("How the ladder was chosen"),

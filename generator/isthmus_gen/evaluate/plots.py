@@ -23,11 +23,13 @@ __all__ = [
     "GREY",
     "ORANGE",
     "PLOTS",
+    "PURPLE",
     "draw_bytes",
     "draw_features",
     "draw_levels",
     "draw_rate_accuracy",
     "new_figure",
+    "plain_log_ticks",
     "png_bytes",
     "svg_text",
 ]
@@ -35,8 +37,8 @@ __all__ = [
 _INK = "#123456"
 """Stands for the text's colour until the SVG is written."""
 _PAPER_INK = "#24292f"
-BLUE, ORANGE, GREEN, GREY = "#3b82c4", "#d97706", "#2f9e6e", "#9aa0a8"
-_BLUE, _ORANGE, _GREEN, _PURPLE = BLUE, ORANGE, GREEN, "#9061c2"
+BLUE, ORANGE, GREEN, PURPLE, GREY = "#3b82c4", "#d97706", "#2f9e6e", "#9061c2", "#9aa0a8"
+_BLUE, _ORANGE, _GREEN, _PURPLE = BLUE, ORANGE, GREEN, PURPLE
 _CYCLE = (_BLUE, _ORANGE, _GREEN, _PURPLE, "#c4475e", "#8a8f3a", "#3aa0a8", "#a86c4b")
 _STYLE: dict[str, Any] = {
     "svg.hashsalt": "isthmus",
@@ -114,7 +116,7 @@ def draw_features(evaluation: Evaluation) -> Any:
     for number, threshold in enumerate(inside if len(inside) <= 64 else []):
         axis.axvline(
             threshold, color=_ORANGE, linewidth=1.1, linestyle="--",
-            label=f"thresholds, N = {rung.levels}" if number == 0 else None,
+            label=f"thresholds, {rung.setting}" if number == 0 else None,
         )  # fmt: skip
     if used.size:
         room = 0.02 * (edges[used[-1] + 1] - edges[used[0]])
@@ -171,7 +173,7 @@ def draw_rate_accuracy(evaluation: Evaluation) -> Any:
     )  # fmt: skip
     for rung, value in known:
         axis.annotate(
-            f"N = {rung.levels}", (rung.bits_per_element, value), xytext=(-6, 6),
+            rung.setting, (rung.bits_per_element, value), xytext=(-6, 6),
             textcoords="offset points", fontsize=9, ha="right",
         )  # fmt: skip
     front = evaluation.front_int8
@@ -208,7 +210,7 @@ def draw_rate_accuracy(evaluation: Evaluation) -> Any:
             linewidth=1.3, label=f"the picture as {name}",
         )  # fmt: skip
     right.set_xscale("log")
-    _plain_log_ticks(right)
+    plain_log_ticks(right)
     right.margins(x=0.12, y=0.15)
     right.set_xlabel("bytes per input, headers included")
     figure.legend(loc="outside upper center", ncols=3, fontsize=9, frameon=False)
@@ -250,7 +252,7 @@ def draw_bytes(evaluation: Evaluation) -> Any:
     most = max([*means, *(int(rung.lengths.max()) for rung in rungs)])
     if most > 5 * max(least, 1.0):
         axis.set_xscale("log")
-        _plain_log_ticks(axis)
+        plain_log_ticks(axis)
     note = " (dotted: the picture itself, mean of its files)" if shown else ""
     axis.set_xlabel(f"bytes per input{note}")
     axis.set_ylabel("inputs that need no more, %")
@@ -269,10 +271,10 @@ PLOTS = {
 
 
 def _rung_name(rung: RungResult) -> str:
-    return f"N = {rung.levels}, {rung.quantizer}"
+    return f"{rung.setting}, {rung.quantizer}"
 
 
-def _plain_log_ticks(axis: Any) -> None:
+def plain_log_ticks(axis: Any) -> None:
     """Ticks at 1, 2 and 5 times powers of ten, written out."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 

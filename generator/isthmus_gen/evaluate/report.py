@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from isthmus import __version__
-from isthmus.bundle import Bundle
+from isthmus.bundle import Bundle, codec_name
 from isthmus.errors import OutputError
 from isthmus_gen.evaluate import plots
 from isthmus_gen.evaluate.html import (
@@ -33,7 +33,7 @@ from isthmus_gen.evaluate.result import Evaluation
 from isthmus_gen.evaluate.rungs import RungResult
 from isthmus_gen.evaluate.statistics import Interval, percentiles
 
-__all__ = ["render_report", "save_plots", "write_report"]
+__all__ = ["render_report", "report_body", "save_plots", "write_report"]
 
 _CAPTIONS = {
     "rate_accuracy": "Accuracy against the bits that were sent, for every rung of the ladder.",
@@ -90,8 +90,21 @@ def render_report(
     commands: Sequence[str] | None = None,
 ) -> str:
     """The document's text; the same arguments give the same text."""
+    title, body = report_body(bundle, evaluation, verify=verify, commands=commands)
+    return page(title, body)
+
+
+def report_body(
+    bundle: Bundle,
+    evaluation: Evaluation | None = None,
+    *,
+    verify: Sequence[Mapping[str, Any]] | None = None,
+    commands: Sequence[str] | None = None,
+    prefix: str = "",
+) -> tuple[str, Markup]:
+    """Title and content of a bundle's report; ``prefix`` keeps its ids apart from others'."""
     report: dict[str, Any] = json.loads(bundle.read("report.json"))
-    title = f"{report['model']} cut at {report['cut']}"
+    title = f"{report['model']} cut at {report['cut']}, {codec_name(bundle.profile)}"
     parts = [
         Markup(f"<h1>{join([title])}</h1>"),
         paragraph(
@@ -103,13 +116,13 @@ def render_report(
         parts.append(_cards(evaluation))
     parts.append(_cut(report))
     if evaluation is not None:
-        parts += [_paths(evaluation), _rungs(evaluation, report), _plots(evaluation)]
+        parts += [_paths(evaluation), _rungs(evaluation, report), _plots(evaluation, prefix)]
         parts.append(_end_points(evaluation))
-    parts += [quantisers_section(report), ladder_section(report), device_section(report)]
+    parts += [quantisers_section(report), ladder_section(report, prefix), device_section(report)]
     if verify is not None:
         parts.append(verify_section(verify))
     parts.append(again_section(report, evaluation, commands))
-    return page(title, join(parts))
+    return title, join(parts)
 
 
 def _cards(evaluation: Evaluation) -> Markup:
@@ -169,7 +182,7 @@ def _paths(evaluation: Evaluation) -> Markup:
         )
     rows.append(
         _path_row(
-            f"decoded, N = {chosen.levels}",
+            f"decoded, {chosen.setting}",
             chosen.accuracy_decoded,
             chosen.delta_decoded,
             chosen.agreement_decoded,
@@ -207,7 +220,8 @@ def _path_row(
 
 
 def _rungs(evaluation: Evaluation, report: Mapping[str, Any]) -> Markup:
-    head = ["rung", "N", "quantiser", "accuracy", "difference, points", "same answer",
+    letter = "N" if evaluation.chosen.bound is None else "D"
+    head = ["rung", letter, "quantiser", "accuracy", "difference, points", "same answer",
             "bit / element", "without header", "bytes / input", "p5 to p95", "clipped",
             "feature MSE"]  # fmt: skip
     rows = [_rung_row(rung) for rung in evaluation.rungs]
@@ -233,7 +247,7 @@ def _rung_row(rung: RungResult) -> list[str]:
     delta = rung.delta_decoded
     return [
         str(rung.rung),
-        str(rung.levels),
+        str(rung.levels if rung.bound is None else rung.bound),
         rung.quantizer,
         _percent(rung.accuracy_decoded),
         NONE if delta is None else f"{100 * delta.delta:+.2f}",
@@ -247,10 +261,10 @@ def _rung_row(rung: RungResult) -> list[str]:
     ]
 
 
-def _plots(evaluation: Evaluation) -> Markup:
+def _plots(evaluation: Evaluation, prefix: str) -> Markup:
     figures = [
         Markup(
-            f"<figure>{plots.svg_text(draw(evaluation), prefix=f'{name}-')}"
+            f"<figure>{plots.svg_text(draw(evaluation), prefix=f'{prefix}{name}-')}"
             f"<figcaption>{join([_CAPTIONS[name]])}</figcaption></figure>"
         )
         for name, draw in plots.PLOTS.items()
@@ -284,7 +298,7 @@ def _end_points(evaluation: Evaluation) -> Markup:
     ]
     rows.append(
         [
-            f"this cut, N = {chosen.levels}",
+            f"this cut, {chosen.setting}",
             f"{chosen.bytes_per_input:,.0f}",
             NONE,
             _percent(chosen.accuracy_decoded),

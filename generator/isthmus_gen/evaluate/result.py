@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from isthmus_gen.evaluate.rivals import Rival
 from isthmus_gen.evaluate.rungs import RungResult
 from isthmus_gen.evaluate.statistics import Interval
 
-__all__ = ["Evaluation", "FeatureHistogram", "PathResult"]
+__all__ = ["BottleneckCut", "Evaluation", "FeatureHistogram", "PathResult"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,20 @@ class FeatureHistogram:
 
 
 @dataclass(frozen=True)
+class BottleneckCut:
+    """Where a learned bottleneck was put into the network.
+
+    ``cut`` and ``elements`` are the whole network's tensor that it stands for; what is sent has
+    ``channels`` channels and 1 / ``stride`` of its height and width.
+    """
+
+    cut: str
+    elements: int
+    channels: int
+    stride: int
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """An evaluated bundle. Accuracies and agreements are fractions in 0..1, None without labels.
 
@@ -44,6 +58,8 @@ class Evaluation:
     rungs        the coded path at each rung asked for; the first is the chosen one
     front_engine "native" (the firmware's C), "golden" or "float"
     front_mse    mean squared error of the device's features against the float front's, or None
+    flash_bytes, ram_bytes  of the tree on the bundle's target where they are known, else None
+    bottleneck   where a learned bottleneck stands, or None; ``cut`` is then its own output
     """
 
     model: str
@@ -64,6 +80,27 @@ class Evaluation:
     macs_whole: int
     answer_bytes: int
     notes: tuple[str, ...] = ()
+    codec: str = "lightweight"
+    flash_bytes: int | None = None
+    ram_bytes: int | None = None
+    bottleneck: BottleneckCut | None = None
+
+    @property
+    def network_cut(self) -> str:
+        """The tensor of the whole network that is sent, or that a bottleneck stands for."""
+        return self.cut if self.bottleneck is None else self.bottleneck.cut
+
+    @property
+    def network_elements(self) -> int:
+        """Elements of :attr:`network_cut`: what rates of different codecs are compared by."""
+        return self.elements if self.bottleneck is None else self.bottleneck.elements
+
+    def setting(self, rung: RungResult) -> str:
+        """What a rung is, in a few words: its bound, or its levels and the bottleneck's size."""
+        place = self.bottleneck
+        if place is None:
+            return rung.setting
+        return f"C = {place.channels}, S = {place.stride}, {rung.setting}"
 
     @property
     def chosen(self) -> RungResult:
@@ -76,6 +113,7 @@ class Evaluation:
         front = self.front_int8
         return {
             "model": self.model,
+            "codec": self.codec,
             "cut": self.cut,
             "digest": self.digest,
             "data": self.data,
@@ -111,6 +149,7 @@ class Evaluation:
             "macs_whole": self.macs_whole,
             "answer_bytes": self.answer_bytes,
             "notes": list(self.notes),
+            **({} if self.bottleneck is None else {"bottleneck": asdict(self.bottleneck)}),
         }
 
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from isthmus.errors import MissingExtraError
 from isthmus_gen.data import DataSet
-from isthmus_gen.evaluate.statistics import Tally
+from isthmus_gen.evaluate.statistics import Interval, Tally
 from isthmus_gen.progress import Progress, no_progress
 
 __all__ = ["Rival", "as_pictures", "jpeg_scan_bytes", "measure_rivals"]
@@ -32,7 +32,8 @@ class Rival:
     """Pictures sent in one format; accuracies in 0..1.
 
     ``bytes_per_input`` is the mean size of whole files; ``bytes_without_tables`` leaves out what a
-    JPEG file says again in every picture (None for other formats).
+    JPEG file says again in every picture (None for other formats). ``delta`` is the accuracy less
+    the whole network's on the same pictures.
     """
 
     format: str
@@ -42,6 +43,7 @@ class Rival:
     bytes_without_tables: float | None
     accuracy: float | None
     agreement: float | None
+    delta: Interval | None = None
 
     @property
     def name(self) -> str:
@@ -124,14 +126,23 @@ def measure_rivals(
         if done >= count:
             break
     out = [
-        Rival(kind, None, done, total / done, None, base.accuracy, base.agreement)
+        Rival(kind, None, done, total / done, None, base.accuracy, base.agreement, base.interval)
         for kind, total in lossless.items()
     ]
     for (kind, quality), size in sizes.items() if lossy else ():
         tally = tallies[kind, quality]
         bare = size[1] / done if kind == "jpeg" else None
         out.append(
-            Rival(kind, quality, done, size[0] / done, bare, tally.accuracy, tally.agreement)
+            Rival(
+                kind,
+                quality,
+                done,
+                size[0] / done,
+                bare,
+                tally.accuracy,
+                tally.agreement,
+                tally.interval,
+            )
         )
     return tuple(out)
 

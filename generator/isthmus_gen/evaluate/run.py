@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,21 +11,27 @@ import numpy as np
 import numpy.typing as npt
 
 from isthmus.backhalf import BackHalf
-from isthmus.bundle import Bundle
+from isthmus.bundle import Bundle, codec_name
 from isthmus.decoder import Decoder
-from isthmus.errors import BundleMissingError, OptionError
+from isthmus.errors import OptionError
 from isthmus.interpreters import Engine, TfliteModel, open_tflite
 from isthmus.profile import Profile
-from isthmus_gen.data import DataSet, Preprocessing
+from isthmus_gen.data import DataSet
 from isthmus_gen.evaluate.front import dequantise, open_front
-from isthmus_gen.evaluate.result import Evaluation, FeatureHistogram, PathResult
+from isthmus_gen.evaluate.network import WholeNetwork, check_one_network
+from isthmus_gen.evaluate.result import (
+    BottleneckCut,
+    Evaluation,
+    FeatureHistogram,
+    PathResult,
+)
 from isthmus_gen.evaluate.rivals import Rival, measure_rivals
 from isthmus_gen.evaluate.rungs import RungMeter
-from isthmus_gen.evaluate.statistics import Tally, check_labels, top_class
-from isthmus_gen.models import LoadedModel, load_model
+from isthmus_gen.evaluate.statistics import Tally
+from isthmus_gen.models import resolve_cut
 from isthmus_gen.progress import Progress, no_progress
 
-__all__ = ["evaluate_bundle"]
+__all__ = ["evaluate_bundle", "evaluate_bundles"]
 
 _BATCH = 64
 _BINS = 256
@@ -52,28 +57,60 @@ def evaluate_bundle(
     Memory is bounded: one batch of inputs and a few numbers per input.
     Raises BundleError (edited, or without its model), DataError, OptionError.
     """
-    opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
-    opened.check()
-    chosen = _rungs(opened.profile, rungs)
+    found = evaluate_bundles(
+        [bundle], data, rungs=rungs, limit=limit, rival_limit=rival_limit, engine=engine,
+        progress=progress,
+    )  # fmt: skip
+    return found[0]
+
+
+def evaluate_bundles(
+    bundles: Sequence[Bundle | str | Path],
+    data: DataSet,
+    *,
+    rungs: Sequence[int] | None = None,
+    limit: int | None = None,
+    rival_limit: int | None = None,
+    engine: Engine = "auto",
+    progress: Progress = no_progress,
+) -> list[Evaluation]:
+    """Measures bundles of one network on the same inputs, each as :func:`evaluate_bundle` does.
+
+    The whole network and the rivals are run once for all of them; ``rival_limit`` None: on every
+    input. Raises what :func:`evaluate_bundle` raises, and OptionError where there is no bundle or
+    the bundles are not of one network and one preprocessing.
+    """
+    opened = [one if isinstance(one, Bundle) else Bundle.open(one) for one in bundles]
+    if not opened:
+        raise OptionError("BUNDLE", "is missing", allowed="one or more bundles")
+    for one in opened:
+        one.check()
+    check_one_network(opened)
+    chosen = [_rungs(one.profile, rungs) for one in opened]
     if limit is not None and limit < 1:
         raise OptionError("--limit", f"is {limit}", allowed="1 or more")
-    run = _Run(opened, chosen, engine)
+    network = WholeNetwork(opened[0])
+    runs = [_Run(one, network, some, engine) for one, some in zip(opened, chosen, strict=True)]
     total = len(data) if limit is None else min(limit, len(data))
-    labels = run.labels(data, total)
+    labels = network.labels(data, total)
     done = 0
     for x, _ in data.batches(_BATCH):
         part = x[: total - done]
-        run.add(part, None if labels is None else labels[done : done + len(part)])
+        given = network.preprocessing.apply(part)
+        whole = network.model.predict(given)
+        known = None if labels is None else labels[done : done + len(part)]
+        network.tally.add(whole, whole, known)
+        for run in runs:
+            run.add(part, given, whole, known)
         done += len(part)
         progress("evaluating", done, total)
         if done >= total:
             break
     rivals: tuple[Rival, ...] = ()
-    if rival_limit > 0:
-        rivals = measure_rivals(
-            data, run.whole_of, labels, limit=min(rival_limit, total), progress=progress
-        )
-    return run.result(data, rivals)
+    pictures = total if rival_limit is None else min(rival_limit, total)
+    if pictures > 0:
+        rivals = measure_rivals(data, network.answers, labels, limit=pictures, progress=progress)
+    return [run.result(data, rivals) for run in runs]
 
 
 def _rungs(profile: Profile, asked: Sequence[int] | None) -> tuple[int, ...]:
@@ -87,45 +124,32 @@ def _rungs(profile: Profile, asked: Sequence[int] | None) -> tuple[int, ...]:
 class _Run:
     """The paths of one bundle and what they have added up."""
 
-    def __init__(self, bundle: Bundle, rungs: tuple[int, ...], engine: Engine) -> None:
-        self.bundle, self.profile = bundle, bundle.profile
-        self.model = _model(bundle)
-        int8_source = self.model.kind == "tflite_int8"
+    def __init__(
+        self, bundle: Bundle, network: WholeNetwork, rungs: tuple[int, ...], engine: Engine
+    ) -> None:
+        self.bundle, self.profile, self.network = bundle, bundle.profile, network
+        int8_source = network.is_int8
         host: Engine = "litert_ref" if int8_source and engine == "auto" else engine
-        self.preprocessing = Preprocessing.from_dict(
-            self.profile.extra["input"]["preprocessing"], "profile.extra.input.preprocessing"
-        )
         self.front = open_front(bundle)
         self.back = BackHalf(bundle, engine=host)
         self.half = _first_half(bundle, int8_source)
         decoder = Decoder(bundle)
         self.meters = [RungMeter(decoder, rung) for rung in rungs]
-        self.whole, self.halves, self.int8 = Tally(), Tally(), Tally()
+        self.halves, self.int8 = Tally(), Tally()
         self._counts = np.zeros(_BINS, dtype=np.int64)
         self._report = json.loads(bundle.read("report.json"))
         self._edges = _edges(self.profile, self._report)
         self._front_squares = 0.0
         self._elements = 0
 
-    def whole_of(self, x: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        """The whole network's answers to raw inputs [n, ...]."""
-        return self.model.predict(self.preprocessing.apply(x))
-
-    def labels(self, data: DataSet, total: int) -> npt.NDArray[np.int64] | None:
-        """The labels that accuracy can be told from, or None."""
-        if data.y is None:
-            return None
-        first = next(iter(data.batches(1)))[0]
-        answer = self.whole_of(first)
-        if top_class(answer) is None:
-            return None
-        return check_labels(data.y[:total], math.prod(answer.shape[1:]), str(data.path))
-
-    def add(self, x: npt.NDArray[Any], labels: npt.NDArray[np.int64] | None) -> None:
-        """A batch of raw inputs through every path."""
-        given = self.preprocessing.apply(x)
-        whole = self.model.predict(given)
-        self.whole.add(whole, whole, labels)
+    def add(
+        self,
+        x: npt.NDArray[Any],
+        given: npt.NDArray[np.float32],
+        whole: npt.NDArray[np.float32],
+        labels: npt.NDArray[np.int64] | None,
+    ) -> None:
+        """A batch through every path: raw inputs, prepared ones, the whole network's answers."""
         half = self.half.run_float(given)[0]
         self.halves.add(self.back(half), whole, labels)
         tensors = self.front.features(x)
@@ -143,20 +167,22 @@ class _Run:
         notes = []
         if data.y is None:
             notes.append("the data have no labels: no accuracies, agreement alone")
-        elif self.whole.accuracy is None:
+        elif self.network.tally.accuracy is None:
             notes.append("the network's outputs are no classes: no accuracies")
         if self.front.engine == "golden":
             notes.append("no C compiler: the int8 front ran in the reference interpreter")
-        classes = math.prod(max(1, size) for size in self.model.output_shape)
+        classes = self.network.classes
+        place = _bottleneck(self.profile, self.network)
         return Evaluation(
             model=str(self.profile.extra["model"]["name"]),
+            codec=codec_name(self.profile),
             cut=self.profile.tensor.name,
             digest=self.profile.digest.hex(),
             data=data.path.name,
-            inputs=self.whole.inputs,
+            inputs=self.network.tally.inputs,
             elements=self.profile.tensor.elements,
             front_engine=self.front.engine,
-            whole=self.whole.accuracy,
+            whole=self.network.tally.accuracy,
             halves=_path(self.halves),
             front_int8=_path(self.int8) if is_int8 else None,
             rungs=tuple(meter.result() for meter in self.meters),
@@ -164,8 +190,11 @@ class _Run:
             histogram=FeatureHistogram(self._edges, self._counts),
             front_mse=self._front_squares / self._elements if is_int8 else None,
             macs_device=int(self._report["macs_before"]),
-            macs_whole=int(self._report["macs_total"]),
+            macs_whole=int(self._report["macs_total"] if place is None else self.network.macs),
             answer_bytes=-(-max(1, (max(classes, 2) - 1).bit_length()) // 8),
+            flash_bytes=self._report.get("flash_bytes"),
+            ram_bytes=self._report.get("ram_bytes"),
+            bottleneck=place,
             notes=tuple(notes),
         )
 
@@ -174,16 +203,13 @@ def _path(tally: Tally) -> PathResult:
     return PathResult(tally.accuracy, tally.agreement, tally.interval, tally.output_error)
 
 
-def _model(bundle: Bundle) -> LoadedModel:
-    """The whole network, from the copy that the bundle keeps."""
-    name = bundle.profile.extra["model"]["name"]
-    path = bundle.path / "model" / name
-    if not path.exists():
-        raise BundleMissingError(
-            str(path), "the bundle has no copy of the whole network",
-            remedy="generate the bundle again with this version of Isthmus",
-        )  # fmt: skip
-    return load_model(path)
+def _bottleneck(profile: Profile, network: WholeNetwork) -> BottleneckCut | None:
+    """What a learned bottleneck stands for, in the whole network's own terms."""
+    entry = profile.extra.get("bottleneck")
+    if entry is None:
+        return None
+    cut = resolve_cut(network.model, str(entry["cut"]))
+    return BottleneckCut(cut.name, cut.elements, int(entry["channels"]), int(entry["stride"]))
 
 
 def _first_half(bundle: Bundle, int8_source: bool) -> TfliteModel:

@@ -52,6 +52,7 @@ class RungResult:
     clip_fraction             share of elements outside the clip range
     feature_mse               mean squared error of decoded features against the device's tensor
     output_error              relative RMS error of the network's outputs against the whole's
+    bound                     near-lossless: D, in steps of 8 bits; None for other codecs
     """
 
     rung: int
@@ -72,6 +73,12 @@ class RungResult:
     level_counts: npt.NDArray[np.int64]
     clip_fraction: float
     feature_mse: float
+    bound: int | None = None
+
+    @property
+    def setting(self) -> str:
+        """What the rung is: its levels, or its bound."""
+        return f"N = {self.levels}" if self.bound is None else f"D = {self.bound}"
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready; lengths as percentiles."""
