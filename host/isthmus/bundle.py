@@ -26,10 +26,18 @@ from isthmus.errors import BundleEditedError, BundleFormatError, BundleMissingEr
 from isthmus.files import is_inside, open_inside, read_text_inside
 from isthmus.profile import Profile
 
-__all__ = ["MANIFEST", "PROFILE", "Bundle", "file_digest", "make_manifest"]
+__all__ = ["MANIFEST", "PROFILE", "Bundle", "codec_name", "file_digest", "make_manifest"]
 
 PROFILE = "profile.json"
 MANIFEST = "manifest.json"
+
+
+def codec_name(profile: Profile) -> str:
+    """What a bundle's codec is called: "lightweight", "near-lossless" or "bottleneck".
+
+    A learned bottleneck's frames are those of ``profile.codec``; what is sent is another tensor.
+    """
+    return "bottleneck" if "bottleneck" in profile.extra else profile.codec
 
 
 def file_digest(data: bytes) -> str:

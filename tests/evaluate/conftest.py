@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ from isthmus_gen.digits import (
 from isthmus_gen.evaluate import Evaluation, evaluate_bundle
 from isthmus_gen.options import make_options
 from isthmus_gen.pipeline import generate
+
+# The helper beside this file (tests are no package).
+sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 Make = Callable[..., Bundle]
 DIGITS = 100
