@@ -23,8 +23,8 @@ C_SOURCES := $(shell find templates host -name '*.[ch]' | sort)
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
 
-demo: $(VENV)/.demo.stamp ## set up .venv (pip packages only) and run the main job on the digits
-	$(BIN)/isthmus demo
+demo: $(VENV)/.demo.stamp ## set up .venv (pip packages only) and run the main job on the digits; CODEC=near-lossless or bottleneck
+	$(BIN)/isthmus demo $(if $(CODEC),--codec $(CODEC))
 
 # Ray's native code beside every other library of the tests in one process ends it at times: its
 # tests have a process of their own. 5: PYTEST chose none of them.

@@ -23,6 +23,7 @@ from isthmus_gen.evaluate import (
     BottleneckCut,
     Comparison,
     Evaluation,
+    Row,
     compare_bundles,
     comparison_of,
     comparison_table,
@@ -175,6 +176,7 @@ def test_json_holds_bundles_and_rows(comparison: Comparison) -> None:
     assert [bundle["cut"] for bundle in found["bundles"]] == ["stage2", "stage1"]
     assert [row["kind"] for row in found["rows"]] == ["rung"] * 4 + ["whole"] + ["rival"] * 2
     assert "percentiles" not in found["rows"][0]
+    assert tuple(Row.from_dict(row) for row in found["rows"]) == comparison.rows
 
 
 def test_other_networks_are_refused(
@@ -223,7 +225,7 @@ def test_no_bundle_is_refused(digits_data: DataSet) -> None:
 
 
 def test_the_table_says_what_the_rows_hold(comparison: Comparison) -> None:
-    lines = comparison_table(comparison, costs=True)
+    lines = comparison_table(comparison.rows, costs=True)
     first, row = lines[0], comparison.rows[0]
     assert first[:4] == ["digits", "lightweight", "stage2", "N = 4"]
     assert row.bytes_per_input is not None
@@ -238,7 +240,7 @@ def test_the_table_says_what_the_rows_hold(comparison: Comparison) -> None:
 
 
 def test_the_plot_holds_every_point(comparison: Comparison) -> None:
-    (axis,) = draw_comparison(comparison).axes
+    (axis,) = draw_comparison(comparison.rows).axes
     assert axis.get_xscale() == "log"
     lines = {line.get_label(): line for line in axis.lines}
     assert set(lines) == {
@@ -263,7 +265,7 @@ def test_lines_of_the_plot(digits_evaluation: Evaluation) -> None:
     made = comparison_of(
         [Path(name) for name in "abcd"], [digits_evaluation, digits_evaluation, small, large]
     )
-    (axis,) = draw_comparison(made).axes
+    (axis,) = draw_comparison(made.rows).axes
     lines = {line.get_label(): len(line.get_xdata()) for line in axis.lines}
     assert lines["lightweight, stage2 (a)"] == lines["lightweight, stage2 (b)"] == 3
     assert lines["bottleneck, stage2"] == 6
@@ -274,7 +276,7 @@ def test_lines_of_the_plot(digits_evaluation: Evaluation) -> None:
 def test_without_labels_the_plot_shows_agreement(digits_evaluation: Evaluation) -> None:
     rungs = tuple(replace(r, accuracy_decoded=None) for r in digits_evaluation.rungs)
     bare = replace(digits_evaluation, whole=None, rungs=rungs)
-    (axis,) = draw_comparison(comparison_of([Path("a"), Path("b")], [bare, bare])).axes
+    (axis,) = draw_comparison(comparison_of([Path("a"), Path("b")], [bare, bare]).rows).axes
     assert axis.get_ylabel().startswith("agreement")
     values = [100 * (rung.agreement_decoded or 0) for rung in rungs]
     assert sorted(axis.lines[0].get_ydata()) == sorted(values)
@@ -291,7 +293,7 @@ def test_the_page(bundles: list[Bundle], comparison: Comparison, tmp_path: Path)
     assert used <= set(ids)
     assert {"bundle-0", "bundle-1"} <= set(ids)
     assert reader.tags["svg"] == 1 + 2 * len(plots.PLOTS)
-    for line in comparison_table(comparison, costs=True):
+    for line in comparison_table(comparison.rows, costs=True):
         assert line in reader.rows
     with pytest.raises(OutputError):
         write_comparison(tmp_path / "no" / "report.html", bundles, comparison)

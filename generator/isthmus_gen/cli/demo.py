@@ -27,22 +27,27 @@ def demo(
     out: Annotated[Path, typer.Option(help="Directory for data, bundle and report.")] = Path(
         "demo-out"
     ),
+    codec: Annotated[
+        str, typer.Option(help="lightweight, near-lossless or bottleneck (trains, a minute).")
+    ] = "lightweight",
     inputs: Annotated[int, typer.Option(help="Pictures each target runs.")] = 16,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """From a trained network to emulated firmware and back, on handwritten digits.
 
     Cuts the packaged network, writes the bundle to OUT/digits, runs its firmware on this machine
-    and on emulated Cortex-M cores, decodes, and writes OUT/report.html.
+    and on emulated Cortex-M cores, decodes, and writes OUT/report.html. With another codec than
+    lightweight the bundle is OUT/digits-CODEC and the report OUT/report-CODEC.html.
 
     \b
-    Example:
+    Examples:
         isthmus demo --out demo-out
+        isthmus demo --codec near-lossless
     """
     from isthmus_gen.demo import run_demo
 
     with progress_bar() as progress:
-        made = run_demo(out, _TARGETS, inputs, progress)
+        made = run_demo(out, _TARGETS, inputs, progress, codec=codec)
 
     def show(console: Console) -> None:
         show_report(console, made.bundle.path, made.report)

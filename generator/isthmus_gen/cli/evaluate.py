@@ -116,7 +116,7 @@ def show_comparison(console: Console, comparison: Comparison) -> None:
         for number, name in enumerate(COMPARISON_HEAD)
     ]
     title = f"{first.model}, {first.inputs} inputs"
-    console.print(table(title, columns, comparison_table(comparison)))
+    console.print(table(title, columns, comparison_table(comparison.rows)))
     console.print(
         "bit / element: of the network's own tensor at the cut; of its own: of what is sent"
     )
@@ -141,6 +141,7 @@ def show_evaluation(console: Console, values: dict[str, Any]) -> None:
             [(name, percent(values[key])) for name, key in names],
         )
     )
+    likeness = values.get("picture", {}).get("rungs", [])
     rows = [
         (
             str(index),
@@ -148,11 +149,20 @@ def show_evaluation(console: Console, values: dict[str, Any]) -> None:
             f"{rung['bits_per_element']:.3f}",
             f"{rung['bytes_per_input']:.1f}",
             percent(rung["accuracy_decoded"]),
+            *(_likeness(likeness[index]) if likeness else ()),
         )
         for index, rung in enumerate(values["rungs"])
     ]
     columns = [
         ("rung", "right"), ("levels", "right"), ("bits per element", "right"),
         ("bytes per input", "right"), ("accuracy decoded", "right"),
+        *([("picture, PSNR dB", "right"), ("SSIM", "right")] if likeness else []),
     ]  # fmt: skip
     console.print(table("", columns, rows))
+    if likeness:
+        console.print("the features reveal the picture: treat frames as the pictures themselves")
+
+
+def _likeness(entry: dict[str, Any]) -> tuple[str, str]:
+    alike = entry["ssim"]
+    return f"{entry['psnr_db']:.2f}", "-" if alike is None else f"{alike:.3f}"

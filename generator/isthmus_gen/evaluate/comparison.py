@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,6 +67,14 @@ class Row:
         values["delta"] = None if self.delta is None else self.delta.as_dict()
         values["bytes_percentiles"] = values.pop("percentiles")
         return values
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Row:
+        """The row that :meth:`as_dict` gave."""
+        given = dict(values)
+        given["percentiles"] = given.pop("bytes_percentiles")
+        given["delta"] = None if given["delta"] is None else Interval(**given["delta"])
+        return cls(**given)
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import cycle
 from typing import Any
 
 from isthmus_gen.evaluate import plots
-from isthmus_gen.evaluate.comparison import Comparison, Row
+from isthmus_gen.evaluate.comparison import Row
 
 __all__ = ["draw_comparison", "plot_comparison"]
 
@@ -15,37 +16,38 @@ _MARKERS = "osD^vP*X"
 _LINES = ("-", "--", ":", "-.")
 
 
-def draw_comparison(comparison: Comparison) -> Any:
+def draw_comparison(rows: Sequence[Row]) -> Any:
     """Accuracy (agreement without labels) against bytes per input on a log axis.
 
     A line for each codec and cut: colours tell codecs apart, markers cuts. The whole network is a
     line across, the picture in other formats grey points.
     """
     figure, axes = plots.new_figure(8.4, 4.8)
-    handles = plot_comparison(axes[0][0], comparison)
+    handles = plot_comparison(axes[0][0], rows)
     figure.legend(
         handles=handles, loc="outside upper center", ncols=3, fontsize=9, frameon=False
     )  # fmt: skip
     return figure
 
 
-def plot_comparison(axis: Any, comparison: Comparison) -> list[Any]:
+def plot_comparison(axis: Any, rows: Sequence[Row]) -> list[Any]:
     """The plot of :func:`draw_comparison` on an axis; the handles of its legend."""
-    labelled = comparison.evaluations[0].whole is not None
+    level = next((row.accuracy for row in rows if row.kind == "whole"), None)
+    labelled = level is not None
     handles = []
     heights: list[float] = []
     cuts: list[str] = []
     drawn: dict[tuple[str, str], int] = {}
-    for label, rows in _series(comparison).items():
+    for label, some in _series(rows).items():
         points = sorted(
             (row.bytes_per_input, value)
-            for row in rows
+            for row in some
             if row.bytes_per_input is not None and (value := _height(row, labelled)) is not None
         )
         if not points:
             continue
         heights += [value for _, value in points]
-        codec, cut = rows[0].codec, rows[0].cut
+        codec, cut = some[0].codec, some[0].cut
         if cut not in cuts:
             cuts.append(cut)
         again = drawn[codec, cut] = drawn.get((codec, cut), -1) + 1
@@ -57,9 +59,7 @@ def plot_comparison(axis: Any, comparison: Comparison) -> list[Any]:
             markersize=5.5, linewidth=1.5, label=label,
         )  # fmt: skip
         handles.append(handle)
-    handles += _draw_rivals(axis, comparison, labelled)
-    whole = next((row for row in comparison.rows if row.kind == "whole"), None)
-    level = None if whole is None else whole.accuracy
+    handles += _draw_rivals(axis, rows, labelled)
     if level is not None:
         handles.append(
             axis.axhline(
@@ -82,10 +82,10 @@ def plot_comparison(axis: Any, comparison: Comparison) -> list[Any]:
     return handles
 
 
-def _draw_rivals(axis: Any, comparison: Comparison, labelled: bool) -> list[Any]:
+def _draw_rivals(axis: Any, rows: Sequence[Row], labelled: bool) -> list[Any]:
     """Grey points, a marker for each format, qualities beside them."""
     formats: dict[str, list[tuple[Row, float]]] = {}
-    for row in comparison.rows:
+    for row in rows:
         value = _height(row, labelled)
         if row.kind == "rival" and value is not None:
             formats.setdefault(row.setting.partition(" ")[0], []).append((row, value))
@@ -111,25 +111,25 @@ def _height(row: Row, labelled: bool) -> float | None:
     return None if value is None else 100 * value
 
 
-def _series(comparison: Comparison) -> dict[str, list[Row]]:
+def _series(rows: Sequence[Row]) -> dict[str, list[Row]]:
     """Rungs by the name of their line.
 
     Bottlenecks of one cut are one line: they differ by their size alone. Bundles of one codec and
     cut that are told apart by nothing else have their own names added.
     """
     bundles: dict[int, list[Row]] = {}
-    for row in comparison.rows:
+    for row in rows:
         if row.bundle is not None:
             bundles.setdefault(row.bundle, []).append(row)
     kinds: dict[tuple[str, str], list[list[Row]]] = {}
-    for rows in bundles.values():
-        kinds.setdefault((rows[0].codec, rows[0].cut), []).append(rows)
+    for some in bundles.values():
+        kinds.setdefault((some[0].codec, some[0].cut), []).append(some)
     out: dict[str, list[Row]] = {}
     for (codec, cut), several in kinds.items():
         label = f"{codec}, {cut}"
         if len(several) == 1 or codec == "bottleneck":
-            out[label] = [row for rows in several for row in rows]
+            out[label] = [row for some in several for row in some]
             continue
-        for rows in several:
-            out[f"{label} ({rows[0].name})"] = rows
+        for some in several:
+            out[f"{label} ({some[0].name})"] = some
     return out

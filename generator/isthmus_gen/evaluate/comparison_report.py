@@ -37,9 +37,9 @@ TEXT_COLUMNS = 4
 """So many columns, the first ones, are text."""
 
 
-def comparison_table(comparison: Comparison, *, costs: bool = False) -> list[list[str]]:
+def comparison_table(rows: Sequence[Row], *, costs: bool = False) -> list[list[str]]:
     """Lines of :data:`COMPARISON_HEAD`; with ``costs`` flash and RAM on the device follow."""
-    return [[*_line(row), *(_costs(row) if costs else ())] for row in comparison.rows]
+    return [[*_line(row), *(_costs(row) if costs else ())] for row in rows]
 
 
 def _line(row: Row) -> list[str]:
@@ -96,14 +96,14 @@ def render_comparison(bundles: Sequence[Bundle], comparison: Comparison) -> str:
     """The page's text; the same arguments give the same text."""
     first = comparison.evaluations[0]
     title = f"{first.model}: {len(bundles)} bundles compared"
-    figure = plots.svg_text(draw_comparison(comparison), prefix="codecs-")
+    figure = plots.svg_text(draw_comparison(comparison.rows), prefix="codecs-")
     links = (
         f'<a href="#bundle-{number}">{join([name])}</a>'
         for number, name in enumerate(comparison.names)
     )
     lines = table(
         [*COMPARISON_HEAD, *COST_HEAD],
-        comparison_table(comparison, costs=True),
+        comparison_table(comparison.rows, costs=True),
         text_columns=TEXT_COLUMNS,
     )
     parts = [
@@ -153,7 +153,7 @@ def save_comparison_plots(comparison: Comparison, directory: str | Path) -> list
     file = folder / "codecs.png"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(plots.png_bytes(draw_comparison(comparison)))
+        file.write_bytes(plots.png_bytes(draw_comparison(comparison.rows)))
     except OSError as error:
         raise OutputError(
             str(folder), f"cannot be written ({error.strerror})", remedy="give another place"
