@@ -26,6 +26,8 @@ BENCHMARKS = {
     "paper_tables": "the tables of the published method",
     "rate_accuracy": "accuracy against bits per element",
     "rate": "beside other codecs, on the same tensors",
+    "near_lossless": "near-lossless coding beside lossless coders of pictures and bytes",
+    "codecs_compared": "lightweight, near-lossless and bottleneck on the same cuts (trains: long)",
     "restoration": "rate against accuracy with a restorer on the host (trains: long)",
     "firmware_cost": "instructions, flash, RAM and stack",
     "front_cost": "the front half alone, by layer, beside other engines",

@@ -51,12 +51,14 @@ class Hevc(Codec):
 
     name = "HEVC on tiles"
     preset = "slow"
+    #: x265's rate control; ``{qp}`` is the QP.
+    control = "qp={qp}:ipratio=1"
 
     def __init__(self, qp: int, size: tuple[int, int]) -> None:
         self.setting = f"QP {qp}"
         self._size = size
         self._options = (
-            f"qp={qp}:ipratio=1:keyint=1:min-keyint=1:bframes=0:scenecut=0:repeat-headers=1:info=0"
+            f"{self.control.format(qp=qp)}:keyint=1:min-keyint=1:bframes=0:scenecut=0:repeat-headers=1:info=0"
             ":aud=0:hrd=0:aq-mode=0:psy-rd=0:psy-rdoq=0:wpp=0:pools=none:frame-threads=1"
             ":log-level=error"
         )
