@@ -30,8 +30,8 @@ class GenerateOptions(BaseModel):
                                "lightweight")
     bounds                     near-lossless: the bound D of each rung in steps of 8 bits, first the
                                default one
-    min_max                    near-lossless from a float or int16 front: the 8 bits span minimum and
-                               maximum of the "tensor", or of each "channel"
+    min_max                    near-lossless from a float or int16 front: the 8 bits span the
+                               minimum and maximum of the "tensor", or of each "channel"
     levels                     N of each rung, first the default one
     rungs, max_loss            instead of levels, clip and quantizer: so many rungs, found by
                                measurement; the first is the cheapest that loses at most max_loss
@@ -63,8 +63,8 @@ class GenerateOptions(BaseModel):
                                out; it changes no byte that is sent
     restorer_epochs            passes of the network's training over the calibration set
     restorer_loss              slices missing in its training, 0..0.9; 0 for a network without
-    reconstruct_input          also train a decoder from decoded features to the input's picture, for
-                               the host alone; it changes no byte that is sent
+    reconstruct_input          also train a decoder from decoded features to the input's picture,
+                               for the host alone; it changes no byte that is sent
     picture_epochs             passes of its training over the calibration set
     class_names                a text file with the name of each output, one a line; None for none
     limit                      calibration inputs to use; 0 for all

@@ -21,6 +21,7 @@ from isthmus_gen.evaluate.html import (
     table,
 )
 from isthmus_gen.evaluate.ladder import ladder_section
+from isthmus_gen.evaluate.picture_report import picture_files, picture_section
 from isthmus_gen.evaluate.report_parts import (
     NONE,
     again_section,
@@ -75,6 +76,10 @@ def save_plots(evaluation: Evaluation, directory: str | Path) -> list[Path]:
             file = folder / f"{name}.png"
             file.write_bytes(plots.png_bytes(draw(evaluation)))
             written.append(file)
+        for name, content in picture_files(evaluation).items():
+            file = folder / name
+            file.write_bytes(content)
+            written.append(file)
     except OSError as error:
         raise OutputError(
             str(folder), f"cannot be written ({error.strerror})", remedy="give another place"
@@ -117,7 +122,7 @@ def report_body(
     parts.append(_cut(report))
     if evaluation is not None:
         parts += [_paths(evaluation), _rungs(evaluation, report), _plots(evaluation, prefix)]
-        parts.append(_end_points(evaluation))
+        parts += [picture_section(evaluation, prefix), _end_points(evaluation)]
     parts += [quantisers_section(report), ladder_section(report, prefix), device_section(report)]
     if verify is not None:
         parts.append(verify_section(verify))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from isthmus_gen.evaluate.picture import PictureResult
 from isthmus_gen.evaluate.rivals import Rival
 from isthmus_gen.evaluate.rungs import RungResult
 from isthmus_gen.evaluate.statistics import Interval
@@ -60,6 +61,7 @@ class Evaluation:
     front_mse    mean squared error of the device's features against the float front's, or None
     flash_bytes, ram_bytes  of the tree on the bundle's target where they are known, else None
     bottleneck   where a learned bottleneck stands, or None; ``cut`` is then its own output
+    picture      the inputs' pictures out of the features, or None without a picture decoder
     """
 
     model: str
@@ -84,6 +86,7 @@ class Evaluation:
     flash_bytes: int | None = None
     ram_bytes: int | None = None
     bottleneck: BottleneckCut | None = None
+    picture: PictureResult | None = None
 
     @property
     def network_cut(self) -> str:
@@ -150,6 +153,7 @@ class Evaluation:
             "answer_bytes": self.answer_bytes,
             "notes": list(self.notes),
             **({} if self.bottleneck is None else {"bottleneck": asdict(self.bottleneck)}),
+            **({} if self.picture is None else {"picture": self.picture.as_dict()}),
         }
 
 

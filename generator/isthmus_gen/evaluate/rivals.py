@@ -17,6 +17,7 @@ import numpy.typing as npt
 from isthmus.errors import MissingExtraError
 from isthmus_gen.data import DataSet
 from isthmus_gen.evaluate.statistics import Interval, Tally
+from isthmus_gen.picture import as_pictures
 from isthmus_gen.progress import Progress, no_progress
 
 __all__ = ["Rival", "as_pictures", "jpeg_scan_bytes", "measure_rivals"]
@@ -62,20 +63,6 @@ class Rival:
             "accuracy": self.accuracy,
             "agreement": self.agreement,
         }
-
-
-def as_pictures(x: npt.NDArray[Any]) -> npt.NDArray[np.uint8] | None:
-    """Inputs [n, height, width, 1 or 3] as uint8 pictures, or None where they are none.
-
-    Arrays of another dtype count where every value is a whole number in 0..255.
-    """
-    if x.ndim != 4 or x.shape[3] not in (1, 3):
-        return None
-    if x.dtype == np.uint8:
-        return x
-    if x.size == 0 or x.min() < 0 or x.max() > 255 or (x != np.floor(x)).any():
-        return None
-    return x.astype(np.uint8)
 
 
 def measure_rivals(

@@ -19,6 +19,7 @@ from isthmus.profile import Profile
 from isthmus_gen.data import DataSet
 from isthmus_gen.evaluate.front import dequantise, open_front
 from isthmus_gen.evaluate.network import WholeNetwork, check_one_network
+from isthmus_gen.evaluate.picture import PictureMeter
 from isthmus_gen.evaluate.result import (
     BottleneckCut,
     Evaluation,
@@ -135,6 +136,7 @@ class _Run:
         self.half = _first_half(bundle, int8_source)
         decoder = Decoder(bundle)
         self.meters = [RungMeter(decoder, rung) for rung in rungs]
+        self.pictures = PictureMeter.of(bundle, rungs)
         self.halves, self.int8 = Tally(), Tally()
         self._counts = np.zeros(_BINS, dtype=np.int64)
         self._report = json.loads(bundle.read("report.json"))
@@ -161,6 +163,8 @@ class _Run:
             self.int8.add(self.back(sent), whole, labels)
         for meter in self.meters:
             meter.tally.add(self.back(meter.send(tensors)), whole, labels)
+        if self.pictures is not None:
+            self.pictures.add(x, [meter.levels for meter in self.meters])
 
     def result(self, data: DataSet, rivals: tuple[Rival, ...]) -> Evaluation:
         is_int8 = self.profile.tensor.dtype == "int8"
@@ -195,6 +199,7 @@ class _Run:
             flash_bytes=self._report.get("flash_bytes"),
             ram_bytes=self._report.get("ram_bytes"),
             bottleneck=place,
+            picture=None if self.pictures is None else self.pictures.result(),
             notes=tuple(notes),
         )
 

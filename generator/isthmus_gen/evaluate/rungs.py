@@ -130,10 +130,11 @@ class RungMeter:
             for number, tensor in enumerate(tensors)
         ]
         features = np.empty(tensors.shape, dtype=np.float32)
+        self.levels = np.empty(tensors.shape, dtype=np.uint8)
         for number, decoded in enumerate(self._decoder.decode_batch(frames)):
             if isinstance(decoded, FrameError):
                 raise decoded
-            features[number] = decoded.features
+            features[number], self.levels[number] = decoded.features, decoded.levels
             self._paper_bytes += len(self._paper.encode_levels(0, number, decoded.levels))
             self._counts += np.bincount(decoded.levels.reshape(-1), minlength=self.rung.levels)
         self._lengths += [len(frame) for frame in frames]

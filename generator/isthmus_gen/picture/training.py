@@ -30,6 +30,7 @@ Floats = npt.NDArray[np.float32]
 LevelsOf = Callable[[int, Floats], Floats]
 _EXTRA = 'pip install "isthmus[generate]"'
 _LEAST_STEPS = 300
+_LEAST_EPOCH = 25
 _MOST_MACS = 2e13
 _WARM_UP = 50
 _LAST_RATE = 0.01
@@ -87,8 +88,8 @@ def plan_picture(
     widths = tuple(_width(rows * columns) for rows, columns in sizes)
     macs = _macs(features, picture, sizes, widths)
     batch = min(batch, inputs)
-    epoch = max(1, inputs // batch)
-    steps = max(_LEAST_STEPS, epochs * epoch)
+    epoch = max(_LEAST_EPOCH, inputs // batch)
+    steps = max(_LEAST_STEPS, epochs * max(1, inputs // batch))
     steps = max(1, min(steps, int(_MOST_MACS // (3 * macs * batch))))
     return PicturePlan(features, picture, widths, steps, min(epoch, steps), macs, batch, seed=seed)
 
@@ -193,7 +194,9 @@ def _build(keras: Any, pairs: PictureSet, plan: PicturePlan) -> Any:
     x = relu(conv(x, plan.widths[0], 1))
     x = block(block(x, plan.widths[0]), plan.widths[0])
     for k, filters in enumerate(plan.widths[1:], 1):
-        x = layers.UpSampling2D(2, interpolation="nearest", name=f"picture_up{k}")(x)
+        # Resizing, since UpSampling2D twice gives shapes that the converter to .tflite loses
+        size = (plan.features[0] << k, plan.features[1] << k)
+        x = layers.Resizing(*size, interpolation="nearest", name=f"picture_up{k}")(x)
         x = relu(conv(x, filters))
     height, width, channels = plan.picture
     if tuple(x.shape[1:3]) != (height, width):
