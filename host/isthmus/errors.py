@@ -13,7 +13,7 @@ is written from it and a test holds the two together. Numbers are never reused.
      |- DataError           50..59   data files: missing, shape, dtype, empty, not finite
      |- BundleError         60..69   a bundle or one of its files
      |- TargetError         70..79   boards, budgets, tools, builds, emulation
-     |- UsageError          80..89   options, outputs, missing extras
+     |- UsageError          80..89   options, outputs, missing extras, training that fails
      `- ServerError         90..109  what the server refuses, with the HTTP status it answers
 """
 
@@ -34,8 +34,8 @@ __all__ = [
     "QuarantineError", "RateLimitError", "ReplayError", "RequestError", "RungError",
     "SealError", "SequenceError", "ServerError", "SliceError", "StateError",
     "TargetDefinitionError", "TargetError", "TargetUnknownError", "ToolMissingError",
-    "TrailingError", "TruncatedError", "UnauthorizedError", "UnavailableError", "UsageError",
-    "VersionError", "frame_error",
+    "TrailingError", "TrainingError", "TruncatedError", "UnauthorizedError", "UnavailableError",
+    "UsageError", "VersionError", "frame_error",
 ]  # fmt: skip
 
 
@@ -270,6 +270,10 @@ class MissingExtraError(UsageError):
     exit_code = 4
 
 
+class TrainingError(UsageError):
+    code, name = 83, "training"
+
+
 class ServerError(IsthmusError):
     """What the decoding server refuses; ``status`` is the HTTP status of the refusal."""
 
@@ -391,6 +395,7 @@ ERROR_TABLE: tuple[ErrorRow, ...] = (
     _row(OptionError, "an option has a value that is not allowed"),
     _row(OutputError, "the output cannot be written"),
     _row(MissingExtraError, "an optional package is not installed"),
+    _row(TrainingError, "training did not lead to weights that can be used"),
     _row(RequestError, "the request is not well formed"),
     _row(ModelUnknownError, "the server holds no bundle of that name or version"),
     _row(DigestUnknownError, "no bundle of the server made this frame"),

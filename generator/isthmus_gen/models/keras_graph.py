@@ -6,7 +6,7 @@ loaded model, never copied, so a part has the very weights of the whole.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,14 +70,25 @@ def flatten(model: Any, where: str) -> KerasGraph:
     )
 
 
-def rebuild(whole: KerasGraph, start: int, end: int, batch: int | None, name: str) -> Any:
-    """The part from tensor ``start`` to tensor ``end`` as a model of that batch size."""
+def rebuild(
+    whole: KerasGraph,
+    start: int,
+    end: int,
+    batch: int | None,
+    name: str,
+    replace: Mapping[int, Callable[[Any], Any]] | None = None,
+) -> Any:
+    """The part from tensor ``start`` to tensor ``end`` as a model of that batch size.
+
+    ``replace`` gives for a tensor (by index) what is put in its place: a function of the tensor.
+    """
     keras = quiet_import("keras", "")
     first = whole.tensors[start]
     # A picture given as uint8 is cast by the first layer in any case; int8 needs a float input.
     dtype = "float32" if "int" in str(first.dtype) else first.dtype
     given = keras.Input(batch_shape=(batch, *first.shape[1:]), dtype=dtype, name="x")
     known = {id(first): given}
+    changed = {id(whole.tensors[index]): change for index, change in (replace or {}).items()}
     needed = whole.graph.front(end) - whole.graph.front(start)
 
     def known_or_same(value: Any) -> Any:
@@ -89,8 +100,17 @@ def rebuild(whole: KerasGraph, start: int, end: int, batch: int | None, name: st
             known_or_same, (call.arguments, call.keywords)
         )
         results = keras.tree.flatten(call.operation(*arguments, **keywords))
+        if changed:
+            results = [
+                changed.get(id(old), _same)(new)
+                for old, new in zip(call.results, results, strict=True)
+            ]
         known.update({id(old): new for old, new in zip(call.results, results, strict=True)})
     return keras.Model(given, known[id(whole.tensors[end])], name=name)
+
+
+def _same(tensor: Any) -> Any:
+    return tensor
 
 
 def _functional(keras: Any, model: Any, where: str) -> Any:

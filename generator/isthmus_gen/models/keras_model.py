@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,18 @@ class KerasFileModel(LoadedModel):
     def part(self, start: int, end: int, batch: int | None = None, name: str = "part") -> Any:
         """The layers between two tensors (by index) as a ``keras.Model`` with the same weights."""
         return rebuild(self._whole, start, end, batch, name)
+
+    @property
+    def layer_names(self) -> tuple[str, ...]:
+        """The names of the network's layers, those of nested models as ``outer/inner``."""
+        return tuple(call.name for call in self._whole.calls)
+
+    def with_inserted(self, cut: Cut | str, through: Callable[[Any], Any], name: str) -> Any:
+        """The whole network as a ``keras.Model`` in which ``through(tensor)`` takes the place of
+        the cut tensor; its layers are shared.
+        """
+        places = {self._legal(cut).index: through}
+        return rebuild(self._whole, self.graph.input, self.graph.output, None, name, places)
 
     def predict(self, x: npt.ArrayLike) -> Floats:
         return self._run(self.graph.input, self.graph.output, self._inputs(x))
