@@ -7,6 +7,7 @@ back.*          the back half
 firmware/       the C tree
 vectors/        inputs, tensors, levels, frames and final states for bring-up
 restorer.*      what makes features better on the host, where asked for; no part of the digest
+picture.*       a decoder from features to the input's picture, where asked for; likewise
 labels.txt      the names of the classes, where given; no part of the digest (isthmus.labels)
 model/          the whole network, for evaluation
 target.toml     the target it was made for

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTS = ("README.md", "docs/host.md", "docs/research.md", "docs/server.md")
+DOCUMENTS = ("README.md", "docs/host.md", "docs/research.md", "docs/picture.md", "docs/server.md")
 _BLOCK = re.compile(r"^(?P<before>[^\n]*)\n```(?P<kind>\w+)\n(?P<text>.*?)^```$", re.M | re.S)
 
 
