@@ -26,9 +26,9 @@ def section(found: Sequence[Found]) -> str:
         " BUNDLE BUNDLE ...` measures it, on the same test inputs; bytes are means of whole frames,"
         " headers included. Bits per element count the network's own tensor at the cut; “of its"
         " own” is for the tensor that is sent, a smaller one for a bottleneck (C channels, stride"
-        " S). Differences are against the whole network on the same inputs, with the paired"
-        " interval of Agresti and Min. “The picture” is sent in place of features, and the whole"
-        " network answers from what arrives."
+        " S). “Against whole” is the difference to the whole network's accuracy on the same"
+        " inputs, in points, with the paired interval of Agresti and Min. “The picture” is sent in"
+        " place of features, and the whole network answers from what arrives."
     ]
     for one in found:
         shapes = ", ".join(
@@ -78,14 +78,9 @@ def _bytes(rows: Iterable[Row], loss: float) -> str:
 
 
 def _long(rows: Sequence[Row]) -> str:
-    """Every line but the bundles' names, which say nothing more."""
-    head = [*COMPARISON_HEAD, *COST_HEAD]
+    """Every line without the bundles' names, which say nothing more."""
     lines = comparison_table(rows, costs=True)
-    named = [
-        [line[0] if row.kind != "rung" else line[1], *line[2:]]
-        for row, line in zip(rows, lines, strict=True)
-    ]
-    return markdown_table(["codec", *head[2:]], named)
+    return markdown_table([*COMPARISON_HEAD[1:], *COST_HEAD], [line[1:] for line in lines])
 
 
 def draw(found: Sequence[Found]) -> dict[str, str]:

@@ -20,14 +20,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from isthmus_gen.evaluate import Evaluation
+    from isthmus_gen.evaluate import Comparison, Evaluation
     from isthmus_gen.models import Cut
     from isthmus_gen.pipeline import Generated
     from isthmus_gen.progress import Progress
     from isthmus_gen.support import CutSupport
     from isthmus_gen.verify import TargetResult
 
-__all__ = ["cut_support", "cuts", "evaluate", "generate", "verify"]
+__all__ = ["compare", "cut_support", "cuts", "evaluate", "generate", "verify"]
 
 
 def cuts(model: str | Path) -> list[Cut]:
@@ -91,3 +91,14 @@ def evaluate(bundle: str | Path, *, data: str | Path, limit: int = 0) -> Evaluat
     opened = Bundle.open(bundle)
     shape = [int(size) for size in opened.profile.extra["input"]["shape"]]
     return evaluate_bundle(opened, load_data(data, input_shape=shape, limit=limit or None))
+
+
+def compare(bundles: Sequence[str | Path], *, data: str | Path, limit: int = 0) -> Comparison:
+    """Bundles of one network on the same labelled data: one table, and each one's evaluation."""
+    from isthmus.bundle import Bundle
+    from isthmus_gen.data import load_data
+    from isthmus_gen.evaluate import compare_bundles
+
+    opened = [Bundle.open(bundle) for bundle in bundles]
+    shape = [int(size) for size in opened[0].profile.extra["input"]["shape"]] if opened else None
+    return compare_bundles(opened, load_data(data, input_shape=shape, limit=limit or None))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shutil
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 from cli_cases import in_the_way
+from rich.console import Console
 
 LIMIT = 30
 ROW_KEYS = {
@@ -72,14 +74,18 @@ def test_json_of_several(digits: Any, other: Path, isth: Any, tmp_path: Path) ->
 def test_table_of_several(digits: Any, other: Path, isth: Any, tmp_path: Path) -> None:
     ran = isth(*_evaluate(digits, digits.bundle, other, options=("--plots", tmp_path / "p")))
     assert (ran.code, ran.err) == (0, "")
-    lines = [re.split(r"\s{2,}", line.strip()) for line in ran.out.splitlines()]
-    assert lines[0] == [f"digits.keras, {LIMIT} inputs"]
-    assert lines[1][:6] == ["bundle", "codec", "cut", "rung", "bytes / input", "bit / element"]
-    assert [line[:4] for line in lines[2:6]] == [
+    text = ran.out.splitlines()
+    assert text[0].strip() == f"digits.keras, {LIMIT} inputs"
+    heads = [re.split(r"\s{2,}", line.strip()) for line in text[1:3]]
+    assert heads[0] == ["bytes /", "bit /", "of its", "against", "95 %", "same", "device"]
+    assert heads[1][:6] == ["bundle", "codec", "cut", "rung", "input", "element"]
+    lines = [re.split(r"\s{2,}", line.strip()) for line in text]
+    assert [line[:4] for line in lines[3:7]] == [
         *(["bundle", "lightweight", "stage2", f"N = {levels}"] for levels in (4, 2, 8)),
         ["early", "lightweight", "stage1", "N = 8"],
     ]
-    assert [line[0] for line in lines[6:9]] == ["whole network", "the picture", "the picture"]
+    assert [line[0] for line in lines[7:10]] == ["whole network", "the picture", "the picture"]
+    assert not any("no room" in line for line in text)
     assert lines[-1][-1].startswith("plot -> ")
 
 
@@ -139,3 +145,30 @@ def test_an_unknown_codec_of_the_demo_is_refused(isth: Any, tmp_path: Path) -> N
     assert ran.data["error"]["path"] == "--codec"
     assert "lightweight" in ran.data["error"]["allowed"]
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("width", "left_out"),
+    [
+        (200, ""),
+        (110, "no room for: of its own, device MACs"),
+        (80, "no room for: of its own, 95 % interval, same answer, device MACs"),
+    ],
+)
+def test_a_narrow_terminal_leaves_columns_out_and_cuts_none(
+    digits: Any, other: Path, width: int, left_out: str
+) -> None:
+    from isthmus_gen.cli.comparison import show_comparison
+    from isthmus_gen.data import load_data
+    from isthmus_gen.evaluate import compare_bundles
+
+    found = compare_bundles([digits.bundle, other], load_data(digits.test, limit=4))
+    out = io.StringIO()
+    show_comparison(Console(file=out, width=width), found)
+    text = out.getvalue()
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= width
+    for rung in found.evaluations[0].rungs:
+        assert f"{rung.bytes_per_input:,.1f}" in text
+    last = text.splitlines()[-1]
+    assert last == left_out if left_out else "no room" not in text

@@ -11,12 +11,12 @@ from rich.console import Console
 
 from isthmus.bundle import Bundle
 from isthmus.cli.console import Output, progress_bar, table
+from isthmus_gen.cli.comparison import show_comparison
 
 if TYPE_CHECKING:
     from isthmus_gen.data import DataSet
-    from isthmus_gen.evaluate import Comparison
 
-__all__ = ["register", "show_comparison", "show_evaluation"]
+__all__ = ["register", "show_evaluation"]
 
 
 def register(app: typer.Typer) -> None:
@@ -102,26 +102,6 @@ def _say_files(output: Output, report: Path | None, plots: Sequence[Path]) -> No
         typer.echo(f"plot -> {file}")
 
 
-def show_comparison(console: Console, comparison: Comparison) -> None:
-    """The one table of several bundles."""
-    from isthmus_gen.evaluate.comparison_report import (
-        COMPARISON_HEAD,
-        TEXT_COLUMNS,
-        comparison_table,
-    )
-
-    first = comparison.evaluations[0]
-    columns = [
-        (name, "left" if number < TEXT_COLUMNS else "right")
-        for number, name in enumerate(COMPARISON_HEAD)
-    ]
-    title = f"{first.model}, {first.inputs} inputs"
-    console.print(table(title, columns, comparison_table(comparison.rows)))
-    console.print(
-        "bit / element: of the network's own tensor at the cut; of its own: of what is sent"
-    )
-
-
 def show_evaluation(console: Console, values: dict[str, Any]) -> None:
     """Accuracies, then a line a rung."""
 
@@ -145,7 +125,7 @@ def show_evaluation(console: Console, values: dict[str, Any]) -> None:
     rows = [
         (
             str(index),
-            str(rung["levels"]),
+            str(rung.get("bound", rung["levels"])),
             f"{rung['bits_per_element']:.3f}",
             f"{rung['bytes_per_input']:.1f}",
             percent(rung["accuracy_decoded"]),
@@ -153,8 +133,9 @@ def show_evaluation(console: Console, values: dict[str, Any]) -> None:
         )
         for index, rung in enumerate(values["rungs"])
     ]
+    setting = "bound D" if "bound" in values["rungs"][0] else "levels"
     columns = [
-        ("rung", "right"), ("levels", "right"), ("bits per element", "right"),
+        ("rung", "right"), (setting, "right"), ("bits per element", "right"),
         ("bytes per input", "right"), ("accuracy decoded", "right"),
         *([("picture, PSNR dB", "right"), ("SSIM", "right")] if likeness else []),
     ]  # fmt: skip

@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 COMPARISON_HEAD = ("bundle", "codec", "cut", "rung", "bytes / input", "bit / element", "of its own",
-                   "accuracy", "difference, points", "95 % interval", "same answer",
+                   "accuracy", "against whole", "95 % interval", "same answer",
                    "device MACs")  # fmt: skip
 """Head of :func:`comparison_table`."""
 COST_HEAD = ("flash, bytes", "RAM, bytes")
@@ -44,10 +44,9 @@ def comparison_table(rows: Sequence[Row], *, costs: bool = False) -> list[list[s
 
 def _line(row: Row) -> list[str]:
     many = row.macs_device
-    place = {"rung": row.name or "", "whole": "whole network", "rival": "the picture"}[row.kind]
     return [
-        place,
-        row.codec,
+        row.name or "",
+        {"rung": row.codec, "whole": "whole network", "rival": "the picture"}[row.kind],
         row.cut,
         row.setting,
         NONE if row.bytes_per_input is None else f"{row.bytes_per_input:,.1f}",
@@ -84,8 +83,9 @@ def comparison_text(comparison: Comparison) -> str:
         f"{first.model}, {first.inputs:,} inputs of {first.data}, the same for every line. "
         "Bytes are means of whole frames, headers included. Bits per element are counted for the "
         "network's own tensor at the cut, so that codecs compare; “of its own” is for the tensor "
-        "that is sent, which for a bottleneck is a smaller one. Differences are against the whole "
-        "network on the same inputs, with the paired interval of Agresti and Min."
+        "that is sent, which for a bottleneck is a smaller one. “Against whole” is the difference to "
+        "the whole network's accuracy on the same inputs, in points, with the paired interval of "
+        "Agresti and Min."
     )
     if first.rivals and first.rivals[0].inputs != first.inputs:
         text += f" The picture itself was tried on the first {first.rivals[0].inputs:,} inputs."

@@ -166,11 +166,16 @@ def draw_rate_accuracy(evaluation: Evaluation) -> Any:
         [value for _, value in known],
         color=_BLUE, marker="o", linewidth=1.6, label="decoded",
     )  # fmt: skip
-    paper = sorted((rung.bits_per_element_paper, value) for rung, value in known)
-    axis.plot(
-        *zip(*paper, strict=True), color=_INK, marker="x", linewidth=1.1, linestyle=":",
-        label="the same levels, scheme paper",
-    )  # fmt: skip
+    paper = sorted(
+        (rung.bits_per_element_paper, value)
+        for rung, value in known
+        if rung.bits_per_element_paper is not None
+    )
+    if paper:
+        axis.plot(
+            *zip(*paper, strict=True), color=_INK, marker="x", linewidth=1.1, linestyle=":",
+            label="the same levels, scheme paper",
+        )  # fmt: skip
     for rung, value in known:
         axis.annotate(
             rung.setting, (rung.bits_per_element, value), xytext=(-6, 6),
