@@ -32,6 +32,12 @@ class GenerateOptions(BaseModel):
                                default one
     min_max                    near-lossless from a float or int16 front: the 8 bits span the
                                minimum and maximum of the "tensor", or of each "channel"
+    channels, stride           bottleneck: its channels, and the factor by which its sides are
+                               smaller (None for 2); both are the file's with ``trained``
+    trained                    bottleneck: a file that ``isthmus bottleneck`` wrote; None trains one
+                               on the calibration set (equal bytes on equal machines alone)
+    rate_weight                bottleneck: what a bit of a frame costs in the training's loss
+    bottleneck_epochs          passes of its training over the calibration set
     levels                     N of each rung, first the default one
     rungs, max_loss            instead of levels, clip and quantizer: so many rungs, found by
                                measurement; the first is the cheapest that loses at most max_loss
@@ -81,6 +87,11 @@ class GenerateOptions(BaseModel):
     codec: Literal["lightweight", "near-lossless", "bottleneck"] = "lightweight"
     bounds: tuple[int, ...] = (0,)
     min_max: Literal["tensor", "channel"] = "tensor"
+    channels: int | None = Field(default=None, ge=1, le=1024)
+    stride: int | None = Field(default=None, ge=1, le=16)
+    trained: Path | None = None
+    rate_weight: float = Field(default=2e-5, ge=0, le=1000, allow_inf_nan=False)
+    bottleneck_epochs: int = Field(default=20, ge=1, le=10000)
     levels: tuple[int, ...] = (4,)
     scheme: Literal["neighbour", "paper"] = "neighbour"
     context_bytes: int = Field(default=0, ge=0, le=65536)
@@ -247,8 +258,14 @@ _NOT_NEAR_LOSSLESS = (
 )  # fmt: skip
 
 
+_ONLY_BOTTLENECK = ("channels", "stride", "trained", "rate_weight", "bottleneck_epochs")
+_NOT_BOTTLENECK = ("rungs", "max_loss", "clip", "c_min", "quantizer", "lam", "rate_term")
+_NOT_WITH_TRAINED = ("rate_weight", "bottleneck_epochs")
+
+
 def _check_codec(options: GenerateOptions) -> None:
     """Options that mean nothing to the codec that is asked for."""
+    _check_bottleneck(options)
     near = options.codec == "near-lossless"
     fields = type(options).model_fields
     for name in _NOT_NEAR_LOSSLESS if near else _ONLY_NEAR_LOSSLESS:
@@ -262,6 +279,32 @@ def _check_codec(options: GenerateOptions) -> None:
             "--min-max", "is channel, and an int8 front half has one scale for all channels",
             allowed="tensor, or --element float32",
         )  # fmt: skip
+
+
+def _check_bottleneck(options: GenerateOptions) -> None:
+    """What a bottleneck needs, and what its training fixes."""
+    mine = options.codec == "bottleneck"
+    words = "leave it out: the training fixes it" if mine else "with --codec bottleneck"
+    fields = type(options).model_fields
+    for name in _NOT_BOTTLENECK if mine else _ONLY_BOTTLENECK:
+        if getattr(options, name) != fields[name].default:
+            raise OptionError(
+                _option(name), f"means nothing to --codec {options.codec}",
+                allowed=words,
+            )  # fmt: skip
+    if not mine:
+        return
+    if options.trained is None and options.channels is None:
+        raise OptionError(
+            "--channels", "is missing", allowed="with --codec bottleneck: an integer, 1 to 1024",
+            remedy="give it, or a network that has a bottleneck with --trained",
+        )  # fmt: skip
+    for name in _NOT_WITH_TRAINED if options.trained is not None else ():
+        if getattr(options, name) != fields[name].default:
+            raise OptionError(
+                _option(name), "is given with --trained, which needs no training",
+                allowed="one of them",
+            )  # fmt: skip
 
 
 def _check_search(options: GenerateOptions) -> None:

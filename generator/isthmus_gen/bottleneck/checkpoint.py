@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -75,7 +74,7 @@ class Checkpoint:
         try:
             with aside.open("wb") as file:
                 np.savez(file, about=np.array(json.dumps(about)), **named)
-            os.replace(aside, self.file)
+            aside.replace(self.file)
         except OSError as error:
             raise _unwritable(self.file.parent, error) from error
         finally:

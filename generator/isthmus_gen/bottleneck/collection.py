@@ -1,4 +1,4 @@
-"""What a bottleneck is trained and measured on: cut features, the whole network's answers, labels."""
+"""What a bottleneck is trained and measured on: cut features, the network's answers, labels."""
 
 from __future__ import annotations
 

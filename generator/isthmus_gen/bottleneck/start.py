@@ -113,7 +113,7 @@ def _apply(norm: Any, values: Doubles) -> Doubles:
 
 
 def _way_back(hidden: Doubles, features: Floats, size: int, stride: int) -> Doubles:
-    """Filters [size, size, c, c] whose transposed convolution of ``hidden`` is nearest ``features``.
+    """Filters [size, size, c, c] whose transposed convolution of ``hidden`` is near ``features``.
 
     A position's offset within the stride decides which taps reach it; each offset is solved alone.
     """

@@ -89,8 +89,8 @@ def train(
 ) -> Trained:
     """Trains the units of ``inserted`` in place; with ``plan.train`` "all" every weight.
 
-    ``work`` is a folder for checkpoints, one a pass: a run that was interrupted goes on where it was
-    and ends as if it had not been. ``key`` tells networks and data apart there.
+    ``work`` is a folder for checkpoints, one a pass: an interrupted run goes on where it was and
+    ends as if it had not been interrupted. ``key`` tells networks and data apart there.
     Raises TrainingError where the loss is no longer a number; the weights are then worth nothing.
     """
     trainer = Trainer(inserted, data, plan)
@@ -105,9 +105,10 @@ def train(
         number = len(state.epochs)
         epoch = trainer.epoch(number, progress)
         if not (math.isfinite(epoch.loss) and math.isfinite(epoch.held_out)):
+            wrong = epoch.held_out if math.isfinite(epoch.loss) else epoch.loss
             raise TrainingError(
                 f"training, pass {number + 1}",
-                f"the loss became {epoch.loss if not math.isfinite(epoch.loss) else epoch.held_out}",
+                f"the loss became {wrong}",
                 remedy="lower --rate-weight, train the units alone, or give other data",
             )
         arrays = trainer.arrays()

@@ -9,9 +9,10 @@ __all__ = ["register"]
 
 def register(app: Any) -> None:
     """Adds the generator's commands."""
-    from isthmus_gen.cli import demo, evaluate, generate, manifests, verify
+    from isthmus_gen.cli import bottleneck, demo, evaluate, generate, manifests, verify
 
     generate.register(app)
+    bottleneck.register(app)
     verify.register(app)
     evaluate.register(app)
     manifests.register(app)
