@@ -28,6 +28,7 @@ from isthmus.errors import (
 )
 from isthmus.interpreters import Engine, open_tflite
 from isthmus.profile import Profile
+from isthmus.restore import Restorer
 
 __all__ = [
     "PICTURE", "PICTURE_MODEL", "PictureDecoder", "as_picture", "has_picture", "open_picture",
@@ -40,7 +41,6 @@ _FORMAT = "1.0"
 _FILE_MAX = 64 << 20
 _SIZE_MAX = 1 << 26
 
-Floats = npt.NDArray[np.float32]
 Pictures = npt.NDArray[np.uint8]
 
 
@@ -77,7 +77,7 @@ class PictureDecoder:
         self.shape, self.peak = _shape(content, where), _peak(content, where)
         about = content.get("about")
         self.about: dict[str, Any] = dict(about) if isinstance(about, dict) else {}
-        self._values = [rung.values_array() for rung in self.profile.rungs]
+        self._restorer = Restorer(self.profile)
         self._model = open_tflite(bundle.read(PICTURE_MODEL, limit=_FILE_MAX), engine=engine)
         given, made = self._model.inputs, self._model.outputs
         fits = len(given) == 1 and len(made) == 1
@@ -116,12 +116,10 @@ class PictureDecoder:
 
         Where ``missing`` is true the element did not arrive: it counts as 0.
         """
-        if not 0 <= rung < len(self._values):
-            raise OptionError("rung", f"is {rung}", allowed=f"0..{len(self._values) - 1}")
-        features: Floats = np.take(self._values[rung], levels)
-        if missing is not None:
-            features = np.where(missing, np.float32(0.0), features)
-        return self.picture(features)
+        rungs = len(self.profile.rungs)
+        if not 0 <= rung < rungs:
+            raise OptionError("rung", f"is {rung}", allowed=f"0..{rungs - 1}")
+        return self.picture(self._restorer.restore(levels, rung, missing))
 
 
 def as_picture(output: npt.NDArray[Any], peak: int) -> Pictures:

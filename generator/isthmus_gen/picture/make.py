@@ -12,6 +12,7 @@ from isthmus.errors import OptionError
 from isthmus.interpreters import open_tflite
 from isthmus.picture import PICTURE_MODEL, as_picture, write_picture
 from isthmus.profile import Profile
+from isthmus.restore import Restorer
 from isthmus_gen.data import DataSet, Preprocessing
 from isthmus_gen.models import Cut, LoadedModel
 from isthmus_gen.models.convert import keras_to_tflite
@@ -90,10 +91,10 @@ def make_picture(
     sends, in every rung in turn; a restorer takes no part. Loss: mean squared error.
     """
     rungs = len(profile.rungs)
-    values = [rung.values_array() for rung in profile.rungs]
+    restorer = Restorer(profile)
 
     def decoded(rung: int, features: Floats) -> Floats:
-        return values[rung][levels_on_device(profile, rung, features)]
+        return restorer.restore(levels_on_device(profile, rung, features), rung)
 
     features, picture = pairs.features.shape[1:], pairs.pictures.shape[1:]
     plan = plan_picture(_three(features), _three(picture), len(pairs.training),
