@@ -29,7 +29,10 @@ __all__ = ["DEMO_CODECS", "Demo", "make_demo_bundle", "run_demo"]
 _OPTIONS: dict[str, dict[str, Any]] = {
     "lightweight": {"levels": (4, 2, 8)},
     "near-lossless": {"bounds": (0, 1, 2, 4)},
+    "bottleneck": {"levels": (4,), "channels": 8, "stride": 2},
 }
+#: Training takes more digits than calibration.
+_PARTS = {"bottleneck": "train"}
 DEMO_CODECS = tuple(_OPTIONS)
 """The codecs that the demo knows, the default one first."""
 
@@ -65,7 +68,7 @@ def make_demo_bundle(
         {
             "model": digits_model_path(),
             "cut": DIGITS_DEFAULT_CUT,
-            "calibration": data["calibration"],
+            "calibration": data[_PARTS.get(codec, "calibration")],
             "out": out / f"digits{_suffix(codec)}",
             "target": "cortex-m4f",
             "codec": codec,

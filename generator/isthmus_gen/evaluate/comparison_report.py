@@ -83,9 +83,9 @@ def comparison_text(comparison: Comparison) -> str:
         f"{first.model}, {first.inputs:,} inputs of {first.data}, the same for every line. "
         "Bytes are means of whole frames, headers included. Bits per element are counted for the "
         "network's own tensor at the cut, so that codecs compare; “of its own” is for the tensor "
-        "that is sent, which for a bottleneck is a smaller one. “Against whole” is the difference to "
-        "the whole network's accuracy on the same inputs, in points, with the paired interval of "
-        "Agresti and Min."
+        "that is sent, which for a bottleneck is a smaller one. “Against whole” is the difference "
+        "to the whole network's accuracy on the same inputs, in points, with the paired interval "
+        "of Agresti and Min."
     )
     if first.rivals and first.rivals[0].inputs != first.inputs:
         text += f" The picture itself was tried on the first {first.rivals[0].inputs:,} inputs."

@@ -36,7 +36,9 @@ caption { text-align: left; color: var(--soft); padding-bottom: .35rem; }
 th, td { padding: .32rem .65rem; text-align: right; white-space: nowrap;
   border-bottom: 1px solid var(--line); }
 th { font-weight: 600; white-space: normal; color: var(--soft); vertical-align: bottom; }
-.compact table { font-size: .82rem; } .compact th, .compact td { padding: .25rem .42rem; }
+.compact table { font-size: .82rem; }
+.compact th, .compact td { padding: .25rem .42rem; }
+.compact td:first-child { white-space: normal; overflow-wrap: anywhere; }
 th.text, td.text { text-align: left; } tr.chosen td { background: var(--tint); font-weight: 600; }
 .good { color: var(--good); } .bad { color: var(--bad); font-weight: 600; }
 .cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(11rem, 1fr)); gap: .8rem;

@@ -262,7 +262,9 @@ def draw_bytes(evaluation: Evaluation) -> Any:
     axis.set_xlabel(f"bytes per input{note}")
     axis.set_ylabel("inputs that need no more, %")
     axis.set_ylim(0, 103)
-    figure.legend(loc="outside upper center", ncols=4, fontsize=9, frameon=False)
+    figure.legend(
+        loc="outside upper center", ncols=3 if len(rungs) > 3 else 4, fontsize=9, frameon=False
+    )
     return figure
 
 

@@ -109,7 +109,9 @@ def report_body(
 ) -> tuple[str, Markup]:
     """Title and content of a bundle's report; ``prefix`` keeps its ids apart from others'."""
     report: dict[str, Any] = json.loads(bundle.read("report.json"))
-    title = f"{report['model']} cut at {report['cut']}, {codec_name(bundle.profile)}"
+    place = bundle.profile.extra.get("bottleneck")
+    cut = report["cut"] if place is None else place["cut"]
+    title = f"{report['model']} cut at {cut}, {codec_name(bundle.profile)}"
     parts = [
         Markup(f"<h1>{join([title])}</h1>"),
         paragraph(
@@ -119,7 +121,7 @@ def report_body(
     ]
     if evaluation is not None:
         parts.append(_cards(evaluation))
-    parts.append(_cut(report))
+    parts.append(_cut(report, place))
     if evaluation is not None:
         parts += [_paths(evaluation), _rungs(evaluation, report), _plots(evaluation, prefix)]
         parts += [picture_section(evaluation, prefix), _end_points(evaluation)]
@@ -151,12 +153,17 @@ def _cards(evaluation: Evaluation) -> Markup:
     return Markup(f'<div class="cards">{join(cards)}</div>')
 
 
-def _cut(report: Mapping[str, Any]) -> Markup:
+def _cut(report: Mapping[str, Any], place: Mapping[str, Any] | None) -> Markup:
     shape = " x ".join(str(size) for size in report["tensor_shape"])
     share = 100 * report["macs_before"] / max(1, report["macs_total"])
     pairs = [
         ("Network", report["model"]),
-        ("Cut tensor", report["cut"]),
+        ("Cut tensor", report["cut"] if place is None else place["cut"]),
+        *(
+            []
+            if place is None
+            else [("Bottleneck", f"{place['channels']} channels, stride {place['stride']}")]
+        ),
         ("Tensor", f"{shape} {report['tensor_dtype']}, {report['tensor_elements']:,} elements"),
         (
             "Work on the device",
