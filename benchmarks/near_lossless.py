@@ -80,7 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--part", choices=("all", "ours", "rivals"), default="all",
         help="measure these coders alone; the results file keeps the others",
     )  # fmt: skip
-    parser.add_argument("--tensors", type=int, default=100, help="test tensors of a cut, at most")
+    parser.add_argument("--tensors", type=int, default=50, help="test tensors of a cut, at most")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks", help="where results go")
     options = parser.parse_args(arguments)
     data = Path(os.environ.get("ISTHMUS_DATA") or ROOT.parent / "shared" / "data")
@@ -210,13 +210,17 @@ def write_results(sizes: list[Sizes], missing: dict[str, str], out: Path) -> Non
     file = out / "results" / "near_lossless.json"
     file.parent.mkdir(parents=True, exist_ok=True)
     lists = {
-        "summary": [json.dumps(row) for row in summary(sizes)],
-        "sizes": [json.dumps(asdict(one), separators=(",", ":")) for one in sizes],
+        "summary": [_line(row) for row in summary(sizes)],
+        "sizes": [_line(asdict(one)) for one in sizes],
     }
     parts = [f'"absent": {json.dumps(missing)}']
     parts += [f'"{key}": [\n' + ",\n".join(rows) + "\n]" for key, rows in lists.items()]
     file.write_text("{\n" + ",\n".join(parts) + "\n}\n", encoding="ascii")
     write_section(out / "RESULTS.md", "near_lossless", section(*load_results(file)))
+
+
+def _line(entry: dict[str, Any]) -> str:
+    return json.dumps(entry, separators=(",", ":"))
 
 
 if __name__ == "__main__":

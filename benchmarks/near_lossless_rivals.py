@@ -27,8 +27,8 @@ from benchmarks.codecs.lossless import (
 __all__ = ["Rival", "absent", "rivals"]
 
 Shape = tuple[int, int, int]
-#: Slow coders get every tenth tensor, half as many calibration tensors and no layout of lines.
-_SLOW = 10
+#: Slow coders get every fifth tensor, half as many calibration tensors and no layout of lines.
+_SLOW = 5
 _CHOOSE = 4
 _ORDERS = (packed.Layout(planes=True, packed=False), packed.Layout(planes=False, packed=False))
 _NEEDS = {
@@ -84,8 +84,8 @@ def rivals(
         Rival("PNG", tuple(itertools.chain(*made))),
         _rival("JPEG-LS", shape, JpegLs),
         _rival("WebP lossless", shape, LosslessWebP, step=_SLOW),
-        _rival("JPEG XL effort 9", shape, partial(JpegXl, 9)),
-        _rival("JPEG XL effort 10", shape, partial(JpegXl, 10), step=_SLOW),
+        _rival("JPEG XL effort 9", shape, partial(JpegXl, 9), step=_SLOW),
+        _rival("JPEG XL effort 10", shape, partial(JpegXl, 10)),
         Rival("HEVC lossless", _hevc(shape) if "HEVC" not in without else ()),
         Rival("LZMA", _lzma(shape, levels)),
     ]

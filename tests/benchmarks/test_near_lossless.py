@@ -30,11 +30,13 @@ from benchmarks.near_lossless import Sizes, load_results, measure_rival, write_r
 from benchmarks.near_lossless_ours import our_bytes, our_codecs
 from benchmarks.near_lossless_rivals import Rival, rivals
 from benchmarks.near_lossless_tensors import BOUNDS, TASKS, Grid, Int8Cut
-from benchmarks.near_lossless_text import RIVALS, summary
+from benchmarks.near_lossless_text import RIVALS, section, summary
 from benchmarks.sections import read_section
 
 from isthmus_gen.models import ActivationInfo
 
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / "benchmarks" / "results" / "near_lossless.json"
 SHAPE = (5, 6, 8)
 Require = Callable[[str], None]
 
@@ -272,3 +274,18 @@ def test_a_small_run_and_a_part_of_it_again(
     assert {one["bound"] for one in first} == {0, 1}
     assert {len(one["sizes"]) for one in first} == {4}  # type: ignore[arg-type]
     assert run("--part", "ours") == first
+
+
+def test_the_kept_section_is_that_of_the_kept_results() -> None:
+    kept = load_results(RESULTS)
+    text = read_section(ROOT / "benchmarks" / "RESULTS.md", "near_lossless")
+    assert text == section(*kept).strip()
+    assert kept[1] == {}
+    wanted = [(t.name, c, bound) for t in TASKS for c in t.cuts for bound in BOUNDS]
+    assert list(dict.fromkeys(one.key for one in kept[0])) == wanted
+    for key in wanted:
+        names = {one.coder for one in kept[0] if one.key == key}
+        missing = {*RIVALS, "Isthmus lightweight neighbour"} - names
+        assert missing <= {"zstd -19, dictionary", "JPEG-LS NEAR=D"}
+        assert ("JPEG-LS NEAR=D" in names) == (key[2] > 0)
+    assert {len(one.sizes) * one.step for one in kept[0]} == {50}
