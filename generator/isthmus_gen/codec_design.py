@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from isthmus.codec.bound import MAX_PAYLOAD, neighbour_payload_max, payload_max
-from isthmus.codec.packets import smallest_packet
+from isthmus.codec.packets import packet_need
 from isthmus.codec.start import choose_start
 from isthmus.errors import OptionError
 from isthmus.profile import (
@@ -32,10 +32,18 @@ from isthmus_gen.calibrate import (
 )
 from isthmus_gen.contexts import choose_neighbour_rate, design_contexts
 from isthmus_gen.models import ActivationInfo
+from isthmus_gen.near_lossless import design_near_rungs
 from isthmus_gen.options import GenerateOptions
 from isthmus_gen.targets import load_target
 
-__all__ = ["RungDesign", "design_rungs", "packets_of", "profile_of", "slice_rows_of"]
+__all__ = [
+    "RungDesign",
+    "design_near_lossless",
+    "design_rungs",
+    "packets_of",
+    "profile_of",
+    "slice_rows_of",
+]
 
 
 @dataclass(frozen=True)
@@ -82,6 +90,24 @@ def design_rungs(
     return [_design(tensor, quantizer, samples, options) for quantizer in made]
 
 
+def design_near_lossless(
+    options: GenerateOptions,
+    tensor: TensorSpec,
+    statistics: TensorStatistics,
+    tensors: Sequence[npt.NDArray[Any]],
+) -> list[RungDesign]:
+    """A rung for each of ``options.bounds``.
+
+    ``tensors`` are calibration tensors as the device's front half makes them, in its dtype.
+    """
+    rows = restarts = slice_rows_of(tensor, options.slice_rows)
+    if options.mtu:
+        # packets begin anew about as often as slices of so many rows, at four bits an element
+        restarts = max(1, min(rows, 2 * options.mtu // max(1, tensor.row_elements)))
+    made = design_near_rungs(tensor, statistics, tensors, options.bounds, rows, restarts)
+    return [RungDesign(near.rung, near.quantizer, near.report) for near in made]
+
+
 def profile_of(
     options: GenerateOptions,
     tensor: TensorSpec,
@@ -113,10 +139,10 @@ def packets_of(tensor: TensorSpec, rungs: Sequence[Rung], size: int) -> Packets:
     sizes = [unit for unit in range(position, 0, -1) if position % unit == 0 and unit >= fewest]
     sizes += [unit for unit in range(position, row + 1, position) if row % unit == 0]
     for unit in sizes:
-        need = max(smallest_packet(rung.levels, rung.rate, unit) for rung in rungs)
+        need = max(packet_need(rung, unit) for rung in rungs)
         if unit >= fewest and need <= size:
             return Packets(size, unit)
-    least = max(smallest_packet(rung.levels, rung.rate, max(1, fewest)) for rung in rungs)
+    least = max(packet_need(rung, max(1, fewest)) for rung in rungs)
     raise OptionError("--mtu", f"is {size}", allowed=f"{least} or more for {tensor.name}")
 
 

@@ -18,9 +18,15 @@ from isthmus.errors import BudgetError
 from isthmus.interpreters import TensorInfo, quantize
 from isthmus.labels import LABELS, make_labels
 from isthmus.profile import Profile
+from isthmus_gen.bottleneck.making import (
+    TRAINED_FILE,
+    Prepared,
+    check_no_ray,
+    prepare_bottleneck,
+)
 from isthmus_gen.budget import measure_tree
 from isthmus_gen.calibrate import TensorStatistics
-from isthmus_gen.codec_design import RungDesign, design_rungs, profile_of
+from isthmus_gen.codec_design import RungDesign, design_near_lossless, design_rungs, profile_of
 from isthmus_gen.cutting import (
     as_elements,
     choose_front,
@@ -29,6 +35,7 @@ from isthmus_gen.cutting import (
     with_own_back,
 )
 from isthmus_gen.data import DataSet, Preprocessing, load_data
+from isthmus_gen.device_tensors import device_tensors
 from isthmus_gen.emit import TreeInput, make_environment, render_tree, write_directory
 from isthmus_gen.emit.tree import make_banner
 from isthmus_gen.emit.writer import check_writable
@@ -72,12 +79,17 @@ class Generated:
 
 
 def generate(
-    options: GenerateOptions, progress: Progress = no_progress, *, ray: str = ""
+    options: GenerateOptions,
+    progress: Progress = no_progress,
+    *,
+    ray: str = "",
+    work: Path | None = None,
 ) -> Generated:
     """Makes the bundle that ``options`` ask for and writes it to ``options.out``.
 
     ``ray`` is the address of a Ray cluster that runs the front half over the calibration set
-    ("local": started here); the bundle is the same.
+    ("local": started here); the bundle is the same. ``work`` is a folder where the training of a
+    bottleneck goes on if it was interrupted.
 
     Nothing is written before everything is known to be right; an earlier bundle in the same place
     stays until the new one is complete. Equal options and inputs give equal bytes.
@@ -95,6 +107,12 @@ def generate(
     )
     if options.reconstruct_input:
         check_picture_input(data, cut)
+    bottleneck: Prepared | None = None
+    asked = options
+    if options.codec == "bottleneck":
+        check_no_ray(ray)
+        bottleneck = prepare_bottleneck(options, model, data, preprocessing, progress, work=work)
+        model, cut, options = bottleneck.model, bottleneck.cut, bottleneck.options
     calibration = calibrate(model, cut, data, preprocessing, progress, ray=ray)
     progress("cutting the network", 0, 1)
     representative = _representative(data, preprocessing)
@@ -111,20 +129,32 @@ def generate(
         ladder = choose_ladder(
             options, model, halves, tensor, model.activation(cut), data, preprocessing, progress
         )
-    designs = design_rungs(
-        options,
-        tensor,
-        calibration.statistics,
-        model.activation(cut),
-        calibration.samples,
-        None if ladder is None else ladder.quantizers,
-    )
-    profile = profile_of(
-        options, tensor, designs, _extra(options, model, cut, halves, plan, preprocessing)
-    )
-    profile = with_budget(profile, calibration.samples)
+    samples: list[npt.NDArray[Any]] = list(calibration.samples)
+    if options.codec == "near-lossless":
+        samples = device_tensors(
+            tensor, halves, plan, options.rounding, data, preprocessing, calibration.samples,
+            progress,
+        )  # fmt: skip
+        designs = design_near_lossless(options, tensor, calibration.statistics, samples)
+    else:
+        designs = design_rungs(
+            options,
+            tensor,
+            calibration.statistics,
+            model.activation(cut),
+            calibration.samples,
+            None if ladder is None else ladder.quantizers,
+        )
+    extra = _extra(options, model, cut, halves, plan, preprocessing)
+    if bottleneck is not None:
+        extra["bottleneck"] = bottleneck.extra
+    profile = profile_of(options, tensor, designs, extra)
+    profile = with_budget(profile, samples)
     files = _bundle_files(options, profile, halves, plan, data, preprocessing, progress)
-    report = _report(options, model, cut, profile, designs, calibration, halves, plan, target)
+    report = _report(asked, model, cut, profile, designs, calibration, halves, plan, target)
+    if bottleneck is not None:
+        files[TRAINED_FILE] = bottleneck.content
+        report["bottleneck"] = bottleneck.report
     if ladder is not None:
         report["ladder"] = ladder.report
         report["notes"] += ladder.report["notes"]

@@ -33,7 +33,9 @@ __all__ = [
     "TensorSpec",
 ]
 
-FORMATS = ("1.0", "1.1")
+FORMATS = ("1.0", "1.1", "1.3")
+#: The codec of each scheme.
+_CODECS = {"paper": "lightweight", "neighbour": "lightweight", "trained": "near-lossless"}
 MAX_RUNGS = 8
 MAX_SLICES = 256
 #: Units that one packet may hold, and units that a tensor may have.
@@ -96,20 +98,29 @@ class Profile:
     rungs: tuple[Rung, ...]
     slice_rows: int
     extra: Mapping[str, Any] = field(default_factory=dict)
-    codec: str = "lightweight"
     packets: Packets | None = None
 
     @property
     def format(self) -> str:
         """The oldest format that can hold this profile."""
+        if self.scheme == "trained":
+            return "1.3"
         plain = self.scheme == "paper" and self.packets is None
         plain = plain and not any(rung.budget_start or rung.size_ratios for rung in self.rungs)
         return "1.0" if plain else "1.1"
 
     @property
     def scheme(self) -> str:
-        """How contexts are chosen: "neighbour", or "paper" (one set)."""
+        """How levels are coded: with contexts that are chosen ("neighbour") or one set of them
+        ("paper"), or with "trained" distributions."""
+        if self.rungs[0].trained is not None:
+            return "trained"
         return "paper" if self.rungs[0].contexts is None else "neighbour"
+
+    @property
+    def codec(self) -> str:
+        """What codes the levels: "lightweight" or "near-lossless"."""
+        return _CODECS[self.scheme]
 
     @property
     def slices(self) -> int:
@@ -176,8 +187,9 @@ class Profile:
         keys = ["format", "codec", "scheme", "tensor", "slice_rows", "rungs", "extra"]
         read.only(*keys, *([] if plain else ["packets"]))
         tensor = _read_tensor(read.child("tensor"))
-        codec = read.choice("codec", ("lightweight",))
-        scheme = read.choice("scheme", ("paper",) if plain else ("neighbour", "paper"))
+        codec = read.choice("codec", tuple(sorted(set(_CODECS.values()))))
+        schemes = tuple(name for name, of in _CODECS.items() if of == codec)
+        scheme = read.choice("scheme", ("paper",) if plain else schemes)
         packets = None
         if not plain and read.get("packets") is not None:
             packets = _read_packets(read.child("packets"), tensor)
@@ -195,7 +207,7 @@ class Profile:
             for i, entry in enumerate(entries)
         )
         extra = read.mapping("extra")
-        profile = cls(tensor, rungs, slice_rows, extra, codec, packets)
+        profile = cls(tensor, rungs, slice_rows, extra, packets)
         if profile.slices > MAX_SLICES:
             raise BundleFormatError(
                 f"{path}.slice_rows", f"makes {profile.slices} slices", allowed=f"<= {MAX_SLICES}"

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from isthmus.binarisation import binarisation
 from isthmus.errors import BundleFormatError
 from isthmus.fields import FieldReader
+from isthmus.trained import Trained, read_trained, trained_dict
 
 __all__ = ["MAX_CONTEXTS", "Contexts", "Rung", "read_rung", "rung_dict"]
 
@@ -22,6 +23,7 @@ MAX_CONTEXTS = 1 << 15
 _MAX_CLASS_BINS = 255
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 _QUANTIZERS = ("uniform", "ecsq", "ecsq-zero")
+_GRID = ("grid",)
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,11 @@ class Rung:
     budget_start    bytes from which on a byte budget begins with this rung (0..2^32 - 1)
     size_ratios     uint16 [rungs], at most how long a frame of each rung is beside the same
                     tensor's frame of this rung, times 4096; () where there is no such table
+
+    of the near-lossless codec, whose ``rate`` is 0 and ``initial`` empty:
+
+    bound           D: no value decoded is further than so many of 256 steps from the device's
+    trained         the distributions that code the levels
     """
 
     levels: int
@@ -93,10 +100,14 @@ class Rung:
     contexts: Contexts | None = None
     budget_start: int = 0
     size_ratios: tuple[int, ...] = ()
+    bound: int | None = None
+    trained: Trained | None = None
 
     @property
     def context_count(self) -> int:
         """Contexts that the rung's coder needs."""
+        if self.trained is not None:
+            return 0
         sets = 1 if self.contexts is None else self.contexts.sets
         return sets * binarisation(self.levels).context_count
 
@@ -124,6 +135,9 @@ def rung_dict(rung: Rung, *, plain: bool) -> dict[str, Any]:
         return out
     out["budget_start"] = rung.budget_start
     out["size_ratios"] = list(rung.size_ratios)
+    if rung.trained is not None:
+        del out["rate"], out["initial"]
+        return out | {"bound": rung.bound, "trained": trained_dict(rung.trained)}
     out["contexts"] = None
     if rung.contexts is not None:
         out["contexts"] = {
@@ -220,9 +234,52 @@ def read_rung(
 
     BundleFormatError names the field that is wrong.
     """
-    keys = [field.name for field in dataclasses.fields(Rung)]
-    read.only(*(keys if scheme is not None else keys[:-3]))
+    read.only(*_keys(scheme))
     levels = read.integer("levels", 2, 256)
+    rung = _read_quantizer(read, dtype, levels, _GRID if scheme == "trained" else _QUANTIZERS)
+    if scheme is not None:
+        rung = dataclasses.replace(
+            rung,
+            budget_start=read.integer("budget_start", 0, (1 << 32) - 1),
+            size_ratios=_read_ratios(read, rungs),
+        )
+    if scheme == "trained":
+        if levels == 256 and rung.table_i8 not in (None, bytes(range(256))):
+            raise BundleFormatError(
+                f"{read.path}.table_i8", "moves values", allowed="0, 1, .. 255 for 256 levels"
+            )
+        return dataclasses.replace(
+            rung,
+            bound=read.integer("bound", 0, 127),
+            trained=read_trained(read.child("trained"), levels, row_elements),
+        )
+    contexts = None
+    bins = binarisation(levels).context_count
+    if scheme == "neighbour":
+        contexts = _read_contexts(read.child("contexts"), levels, row_elements)
+        initial = _read_initial_bytes(read, contexts.sets * bins)
+    else:
+        if scheme is not None and read.get("contexts") is not None:
+            raise read.fail("contexts", read.get("contexts"), "null in scheme paper")
+        initial = read.integers("initial", bins, 128, 65408)
+    rate = read.integer("rate", 5, 7)
+    return dataclasses.replace(rung, rate=rate, initial=initial, contexts=contexts)
+
+
+def _keys(scheme: str | None) -> list[str]:
+    """The fields of a rung in this scheme."""
+    keys = [field.name for field in dataclasses.fields(Rung)]
+    later = ("contexts", "budget_start", "size_ratios")
+    if scheme == "trained":
+        return [key for key in keys if key not in ("rate", "initial", "contexts")]
+    keys = [key for key in keys if key not in ("bound", "trained")]
+    return keys if scheme is not None else [key for key in keys if key not in later]
+
+
+def _read_quantizer(
+    read: FieldReader, dtype: str, levels: int, quantizers: tuple[str, ...]
+) -> Rung:
+    """What every rung has: how values become levels and levels values."""
     thresholds_f32 = read.integers("thresholds_f32", levels - 1, 0, 0xFFFFFFFF)
     thresholds = read.reals("thresholds", levels - 1)
     _nondecreasing(read, "thresholds_f32", thresholds_f32)
@@ -236,29 +293,17 @@ def read_rung(
         raise BundleFormatError(f"{read.path}.table_i8", "is missing", allowed="a table")
     if dtype == "int16" and thresholds_i16 is None:
         raise BundleFormatError(f"{read.path}.thresholds_i16", "is missing", allowed="a list")
-    bins = binarisation(levels).context_count
-    contexts = None
-    if scheme == "neighbour":
-        contexts = _read_contexts(read.child("contexts"), levels, row_elements)
-        initial = _read_initial_bytes(read, contexts.sets * bins)
-    else:
-        if scheme is not None and read.get("contexts") is not None:
-            raise read.fail("contexts", read.get("contexts"), "null in scheme paper")
-        initial = read.integers("initial", bins, 128, 65408)
     low, high = read.reals("clip", 2)
     return Rung(
         levels=levels,
         clip=(low, high),
-        quantizer=read.choice("quantizer", _QUANTIZERS),
+        quantizer=read.choice("quantizer", quantizers),
         thresholds=thresholds,
         values=read.reals("values", levels, _FLOAT32_MAX),
-        rate=read.integer("rate", 5, 7),
-        initial=initial,
+        rate=0,
+        initial=(),
         table_i8=table,
         thresholds_i16=thresholds_i16,
         thresholds_f32=thresholds_f32,
         payload_max=read.integer("payload_max", 0, (1 << 21) - 1),
-        contexts=contexts,
-        budget_start=0 if scheme is None else read.integer("budget_start", 0, (1 << 32) - 1),
-        size_ratios=() if scheme is None else _read_ratios(read, rungs),
     )

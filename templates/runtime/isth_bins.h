@@ -103,6 +103,20 @@ static inline void isth_write_one(isth_bin_writer *w, uint16_t *context) {
     *context = (uint16_t)isth_code_one(w, *context);
 }
 
+/* Codes the part start .. start + size of 2^bits equal parts (chapter 13.2). */
+static inline void isth_write_part(isth_bin_writer *w, uint32_t start, uint32_t size,
+                                   uint32_t bits) {
+    uint32_t part = w->range >> bits;
+    uint32_t before = part * start;
+
+    w->low += before;
+    if (ISTH_SELDOM(w->low < before)) {
+        isth_carry(w);
+    }
+    w->range = part * size;
+    isth_renormalise(w);
+}
+
 /* The decoder's mirror image; bytes past the end of the payload read as zero. */
 typedef struct isth_bin_reader {
     uint32_t code;
@@ -141,6 +155,19 @@ static inline unsigned isth_read_bin(isth_bin_reader *r, uint16_t *context) {
         r->range <<= 8;
     }
     return bin;
+}
+
+/* Goes on past the part that isth_write_part coded. */
+static inline void isth_take_part(isth_bin_reader *r, uint32_t start, uint32_t size,
+                                  uint32_t bits) {
+    uint32_t part = r->range >> bits;
+
+    r->code -= part * start;
+    r->range = part * size;
+    while (r->range < ISTH_RANGE_MIN) {
+        r->code = (r->code << 8) | isth_next_byte(r);
+        r->range <<= 8;
+    }
 }
 
 #endif /* ISTH_BINS_H */

@@ -1,5 +1,5 @@
 /*
- * Isthmus: the coder of feature tensors (docs/BITSTREAM.md, version 1.1).
+ * Isthmus: the coder of feature tensors (docs/BITSTREAM.md, version 1.3).
  *
  * Eight lines of use, with the tables and sizes of the generated isth.h:
  *
@@ -25,7 +25,7 @@
 extern "C" {
 #endif
 
-#define ISTH_ABI 2
+#define ISTH_ABI 3
 #define ISTH_HEADER_BYTES 12       /* a slice's header */
 #define ISTH_SLICED_HEADER_BYTES 14 /* the same where a frame has more than one slice */
 
@@ -43,61 +43,83 @@ typedef struct isth_choice {
     uint16_t element_cost;        /* bits of an element in equally long codes, times 32 */
 } isth_choice;
 
+/*
+ * What codes the levels of a near-lossless rung: each is a symbol of the distribution that its
+ * channel and its neighbourhood choose. The frequencies of a distribution have the sum 65535, and
+ * symbol 0 is the escape.
+ */
+typedef struct isth_trained {
+    const uint8_t *cells; /* cell of a neighbourhood, at 256 up + 16 up-left + left (classes) */
+    const uint16_t *choices; /* [channels][32] where the distribution of each cell begins in
+                                `starts` */
+    const uint16_t *levels; /* [levels] 256 times the symbol of a level, plus its class */
+    const uint16_t *values; /* [256] the same of int8 value v at v + 128; NULL without int8 */
+    const uint8_t *own; /* [symbols] level of a symbol */
+    const uint16_t *starts; /* [distributions][symbols + 1] sum of the frequencies before each
+                               symbol, and of all */
+    uint32_t channels; /* element i of a row is of channel i % channels */
+    uint16_t symbols; /* symbols with the escape, 2..256 */
+    uint8_t outside; /* 17 times the class of a place outside the slice */
+    uint8_t level_bits; /* bits of a level that is sent as it is, 1..8 */
+} isth_trained;
+
 /* One quantiser of the profile's ladder. */
 typedef struct isth_rung {
-    uint16_t levels;                /* N, 2..256 */
-    uint8_t classes;                /* unary classes H, 2..16 */
-    uint8_t suffix_bits;            /* bits after the unary part, 0 for N <= 16 */
-    uint8_t rate;                   /* adaptation shift, 5..7 */
-    uint8_t set_bins;               /* contexts of one set */
-    uint16_t context_count;         /* contexts of all sets */
-    uint32_t budget_start;          /* bytes from which on a budget begins with this rung */
-    uint32_t payload_max;           /* bytes no payload of one slice can exceed */
-    const uint16_t *initial;        /* [context_count] P(bin = 1) at a slice's start, /65536;
-                                       NULL where `states` holds them */
-    const uint8_t *states;          /* [context_count] the same as 256 b + 128; or NULL */
-    const isth_choice *choice;      /* NULL in scheme "paper", which has one set */
-    const uint16_t *size_ratios;    /* [rungs] frames of each rung beside this one's, times 4096,
-                                       at most; or NULL */
-    const uint8_t *table_i8;        /* [256] level of int8 value v at v + 128; or NULL */
+    uint16_t levels; /* N, 2..256 */
+    uint8_t classes; /* unary classes H, 2..16 */
+    uint8_t suffix_bits; /* bits after the unary part, 0 for N <= 16 */
+    uint8_t rate; /* adaptation shift, 5..7 */
+    uint8_t set_bins; /* contexts of one set */
+    uint16_t context_count; /* contexts of all sets */
+    uint32_t budget_start; /* bytes from which on a budget begins with this rung */
+    uint32_t payload_max; /* bytes no payload of one slice can exceed */
+    const uint16_t *initial; /* [context_count] P(bin = 1) at a slice's start, /65536;
+                                NULL where `states` holds them */
+    const uint8_t *states; /* [context_count] the same as 256 b + 128; or NULL */
+    const isth_choice *choice; /* NULL in scheme "paper", which has one set */
+    const isth_trained *trained; /* of the near-lossless codec, which has no contexts; or NULL */
+    const uint16_t *size_ratios; /* [rungs] frames of each rung beside this one's, times 4096,
+                                    at most; or NULL */
+    const uint8_t *table_i8; /* [256] level of int8 value v at v + 128; or NULL */
     const uint32_t *thresholds_f32; /* [levels - 1] ordered keys of float32; or NULL */
-    const int32_t *thresholds_i16;  /* [levels - 1] int16 thresholds; or NULL */
+    const int32_t *thresholds_i16; /* [levels - 1] int16 thresholds; or NULL */
 } isth_rung;
 
 typedef struct isth_profile {
-    uint32_t rows;         /* rows of the tensor */
+    uint32_t rows; /* rows of the tensor */
     uint32_t row_elements; /* elements of a row */
-    uint32_t slice_rows;   /* rows of a slice; the last one may have fewer */
-    uint32_t packet_unit;  /* elements that a packet never parts */
+    uint32_t slice_rows; /* rows of a slice; the last one may have fewer */
+    uint32_t packet_unit; /* elements that a packet never parts */
     uint16_t packet_bytes; /* bytes no packet exceeds; 0 where frames are not cut into packets */
-    uint16_t slices;       /* slices of a frame, 1..256 */
-    uint8_t rung_count;    /* rungs of the ladder, 1..8 */
-    uint8_t digest[2];     /* first bytes of the profile's SHA-256 */
-    uint32_t digest_crc;   /* CRC-32 register after the whole digest */
+    uint16_t slices; /* slices of a frame, 1..256 */
+    uint8_t rung_count; /* rungs of the ladder, 1..8 */
+    uint8_t digest[2]; /* first bytes of the profile's SHA-256 */
+    uint32_t digest_crc; /* CRC-32 register after the whole digest */
     const isth_rung *rungs;
 } isth_profile;
 
 /* An encoder of one slice, or of a frame of packets. Fields are private; the sizes are part of
- * ABI 2. */
+ * ABI 3. */
 typedef struct isth_encoder {
     const isth_profile *profile;
     const isth_rung *rung;
     uint16_t *contexts;
-    uint8_t *row;  /* classes: step of them outside, then the row last coded at each place */
+    uint8_t *row; /* classes: step of them outside, then the row last coded at each place;
+                     near-lossless: plus 16 times those above it */
     uint8_t *unit; /* levels of a packet's unit that is not complete */
     uint8_t *out;
     size_t capacity;
-    size_t start;    /* where the slice or packet begins in out */
+    size_t start; /* where the slice or packet begins in out */
     size_t position; /* bytes produced; runs on past capacity */
     uint32_t low;
     uint32_t range;
     uint32_t remaining; /* elements of the slice, or of the frame of packets, still to come */
-    uint32_t column;    /* place of the next element in its row */
-    uint32_t channel;   /* channel of the next element */
-    uint32_t allowed;   /* bytes the payload may have before the rest is coded flat, times 256 */
+    uint32_t column; /* place of the next element in its row */
+    uint32_t channel; /* channel of the next element */
+    uint32_t allowed; /* bytes the payload may have before the rest is coded flat, times 256 */
     uint32_t unit_fill; /* levels in `unit` */
-    uint32_t first;     /* first unit of the packet */
-    uint16_t units;     /* units of the packet */
+    uint32_t first; /* first unit of the packet */
+    uint16_t units; /* units of the packet */
     uint16_t sequence;
     uint16_t slice;
     uint8_t rung_index;
@@ -111,7 +133,7 @@ typedef struct isth_slice_info {
     uint32_t payload_bytes;
     uint32_t header_bytes;
     uint32_t checksum;
-    uint32_t first;    /* its first element */
+    uint32_t first; /* its first element */
     uint32_t elements; /* and how many it has */
     uint16_t sequence;
     uint16_t slice; /* 0 in a packet */

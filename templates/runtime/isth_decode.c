@@ -5,8 +5,7 @@
  * every length is bounded by the profile, and a payload is accepted only where it is, bit for
  * bit, what the encoder writes for the levels it stands for.
  */
-#include "isth_bins.h"
-#include "isth_codec.h"
+#include "isth_decode_loops.h"
 
 #define CHECK_ELEMENTS 32u /* channels between two looks at the length (chapter 6.3) */
 #define SLACK_BYTES 64u
@@ -112,29 +111,6 @@ isth_status isth_slice_parse(const isth_profile *profile, const uint8_t *data, s
     return (crc ^ 0xFFFFFFFFu) == info->checksum ? ISTH_OK : ISTH_E_CHECKSUM;
 }
 
-static unsigned read_suffix(isth_bin_reader *r, uint16_t *contexts, unsigned bits,
-                            unsigned class_) {
-    uint16_t *shared = contexts + ((1u << bits) - 1u);
-    unsigned node = 1u;
-    unsigned i;
-
-    for (i = 0; i < bits; i++) {
-        uint16_t *context = class_ == 0u ? &contexts[node - 1u] : &shared[i];
-
-        node = 2u * node + isth_read_bin(r, context);
-    }
-    return node - (1u << bits);
-}
-
-static inline unsigned read_unary(isth_bin_reader *r, uint16_t *contexts, unsigned last) {
-    unsigned class_ = 0u;
-
-    while (class_ < last && isth_read_bin(r, &contexts[class_]) != 0u) {
-        class_++;
-    }
-    return class_;
-}
-
 /*
  * Chapter 8: the decoder knows `low` too, because code = window - low. So it can flush as the
  * encoder does and compare: the window, the payload's length and its last byte.
@@ -163,33 +139,40 @@ static isth_status check_flush(const isth_bin_reader *r) {
     return ISTH_OK;
 }
 
-/* A slice being decoded: the reader is the inner loops' own, the rest changes between runs. */
-typedef struct walk {
-    const isth_rung *rung;
-    uint16_t *contexts;
-    uint8_t *row; /* as the encoder's */
-    uint32_t row_elements;
-    uint32_t column;
-    uint32_t channel;
-    uint32_t allowed;
-    unsigned flat;
-} walk;
-
 static void turn_flat(walk *s) {
     unsigned ahead = s->rung->classes - 1u;
     unsigned i;
 
+    s->flat = 1u;
+    if (s->rung->trained != NULL) {
+        return; /* levels are sent as they are */
+    }
     for (i = 0; i < s->rung->set_bins; i++) {
         s->contexts[i] = (uint16_t)(ahead != 0u ? (ahead << 16) / (ahead + 1u) : 0x8000u);
         ahead -= ahead != 0u ? 1u : 0u;
     }
-    s->flat = 1u;
+}
+
+/* The row before the slice's first, `outside` everywhere, and where its first element stands. */
+static void start_row(walk *s, const isth_profile *profile, uint32_t first, uint8_t outside,
+                      uint32_t step) {
+    uint32_t slack = profile->packet_bytes / 8u;
+    uint32_t i;
+
+    for (i = 0; i < step + profile->row_elements; i++) {
+        s->row[i] = outside;
+    }
+    slack = slack == 0u || slack > SLACK_BYTES ? SLACK_BYTES : slack;
+    s->allowed = slack << 8;
+    s->column = profile->row_elements != 0u ? first % profile->row_elements : 0u;
+    s->channel = s->column % s->channels;
 }
 
 static void walk_start(walk *s, const isth_profile *profile, const isth_slice_info *info,
                        uint16_t *workspace) {
     const isth_rung *rung = &profile->rungs[info->rung];
     const isth_choice *choice = rung->choice;
+    const isth_trained *trained = rung->trained;
     uint32_t i;
 
     s->rung = rung;
@@ -202,88 +185,28 @@ static void walk_start(walk *s, const isth_profile *profile, const isth_slice_in
             (uint16_t)(rung->states != NULL ? 256u * rung->states[i] + 128u : rung->initial[i]);
     }
     if (choice != NULL) {
-        uint32_t slack = profile->packet_bytes / 8u;
-
-        for (i = 0; i < choice->step + profile->row_elements; i++) {
-            s->row[i] = choice->class_bins[rung->levels];
-        }
-        slack = slack == 0u || slack > SLACK_BYTES ? SLACK_BYTES : slack;
-        s->allowed = slack << 8;
-        s->column = profile->row_elements != 0u ? info->first % profile->row_elements : 0u;
-        s->channel = s->column % choice->channels;
+        s->channels = choice->channels;
+        s->element_cost = choice->element_cost;
+        start_row(s, profile, info->first, choice->class_bins[rung->levels], choice->step);
+    } else if (trained != NULL) {
+        s->channels = trained->channels;
+        s->element_cost = 32u * trained->level_bits;
+        start_row(s, profile, info->first, trained->outside, trained->channels);
     }
     if (info->flat != 0u) {
         turn_flat(s);
     }
 }
 
-/* One context set for `count` levels. */
-static isth_status read_one_set(isth_bin_reader *reader, const walk *s, uint8_t *levels,
-                                size_t count) {
-    const isth_rung *rung = s->rung;
-    isth_bin_reader r = *reader;
-    unsigned last = rung->classes - 1u;
-    size_t i;
-
-    for (i = 0; i < count; i++) {
-        unsigned level = read_unary(&r, s->contexts, last);
-
-        if (rung->suffix_bits != 0u) {
-            level = (level << rung->suffix_bits) |
-                    read_suffix(&r, s->contexts + last, rung->suffix_bits, level);
-            if (level >= rung->levels) {
-                return ISTH_E_LEVEL;
-            }
-        }
-        levels[i] = (uint8_t)level;
-    }
-    *reader = r;
-    return ISTH_OK;
-}
-
-/* Successive channels of one position, each with the context set its neighbours choose. */
-static isth_status read_neighbours(isth_bin_reader *reader, const walk *s, uint8_t *levels,
-                                   size_t count) {
-    const isth_rung *rung = s->rung;
-    const isth_choice *choice = rung->choice;
-    const uint16_t *base = choice->channel_base + s->channel;
-    const unsigned class_count = choice->class_count;
-    const size_t step = choice->step;
-    const unsigned last = rung->classes - 1u;
-    isth_bin_reader r = *reader;
-    uint8_t *row = s->row + s->column;
-    size_t i;
-
-    for (i = 0; i < count; i++) {
-        uint16_t *set = s->contexts + base[i] + row[step] * class_count + row[0];
-        unsigned level = read_unary(&r, set, last);
-
-        if (rung->suffix_bits != 0u) {
-            level = (level << rung->suffix_bits) |
-                    read_suffix(&r, set + last, rung->suffix_bits, level);
-            if (level >= rung->levels) {
-                return ISTH_E_LEVEL;
-            }
-        }
-        row[step] = choice->class_bins[level];
-        row++;
-        levels[i] = (uint8_t)level;
-    }
-    *reader = r;
-    return ISTH_OK;
-}
-
 /* Goes on past a run, as the encoder does. */
 static void look(walk *s, uint32_t count, uint32_t length) {
-    const isth_choice *choice = s->rung->choice;
-
     s->column += count;
     s->channel += count;
-    s->allowed += count * choice->element_cost;
+    s->allowed += count * s->element_cost;
     if (s->column == s->row_elements) {
         s->column = 0u;
     }
-    if (s->channel == choice->channels) {
+    if (s->channel == s->channels) {
         s->channel = 0u;
     } else if (s->channel % CHECK_ELEMENTS != 0u) {
         return;
@@ -294,17 +217,21 @@ static void look(walk *s, uint32_t count, uint32_t length) {
 }
 
 static isth_status read_runs(isth_bin_reader *r, walk *s, uint8_t *levels, uint32_t count) {
-    const isth_choice *choice = s->rung->choice;
+    const int trained = s->rung->trained != NULL;
 
     while (count != 0u) {
-        uint32_t run = choice->channels - s->channel;
+        uint32_t run = s->channels - s->channel;
         uint32_t look_at = CHECK_ELEMENTS - s->channel % CHECK_ELEMENTS;
         isth_status status;
 
         run = run < look_at ? run : look_at;
         run = run < count ? run : count;
-        status =
-            s->flat != 0u ? read_one_set(r, s, levels, run) : read_neighbours(r, s, levels, run);
+        if (s->flat != 0u) {
+            status =
+                trained ? read_plain(r, s->rung, levels, run) : read_one_set(r, s, levels, run);
+        } else {
+            status = trained ? read_trained(r, s, levels, run) : read_neighbours(r, s, levels, run);
+        }
         if (status != ISTH_OK) {
             return status;
         }
@@ -340,8 +267,9 @@ isth_status isth_slice_decode(const isth_profile *profile, const isth_slice_info
         return ISTH_E_PAYLOAD;
     }
     walk_start(&s, profile, info, workspace);
-    status = rung->choice != NULL ? read_runs(&r, &s, levels, info->elements)
-                                  : read_one_set(&r, &s, levels, info->elements);
+    status = rung->choice != NULL || rung->trained != NULL
+                 ? read_runs(&r, &s, levels, info->elements)
+                 : read_one_set(&r, &s, levels, info->elements);
     return status != ISTH_OK ? status : check_flush(&r);
 }
 

@@ -36,6 +36,9 @@ size_t isth_workspace_words(const isth_profile *profile, unsigned rung) {
     if (r->choice != NULL) {
         bytes = (size_t)r->choice->step + profile->row_elements;
     }
+    if (r->trained != NULL) {
+        bytes = (size_t)r->trained->channels + profile->row_elements;
+    }
     if (profile->packet_bytes != 0u) {
         bytes += profile->packet_unit;
     }
@@ -59,6 +62,21 @@ static void load_contexts(const isth_rung *rung, uint16_t *to) {
     }
 }
 
+#if ISTH_WITH_NEIGHBOUR || ISTH_WITH_TRAINED
+/* The row before the slice's first, `outside` everywhere, and where its first element stands. */
+static void start_row(isth_encoder *e, uint32_t first, uint8_t outside, uint32_t step,
+                      uint32_t channels) {
+    const uint32_t row_elements = e->profile->row_elements;
+    uint32_t slack = e->profile->packet_bytes / 8u;
+
+    isth_fill(e->row, outside, step + row_elements);
+    slack = slack == 0u || slack > SLACK_BYTES ? SLACK_BYTES : slack;
+    e->allowed = (slack + (uint32_t)isth_header_bytes(e->profile)) << 8;
+    e->column = row_elements != 0u ? first % row_elements : 0u;
+    e->channel = e->column % channels;
+}
+#endif
+
 /* Contexts, row and coder as a slice or packet begins; `first` is its first element. */
 static void restart(isth_encoder *e, uint32_t first, unsigned flat) {
     const isth_rung *rung = e->rung;
@@ -69,20 +87,18 @@ static void restart(isth_encoder *e, uint32_t first, unsigned flat) {
     load_contexts(rung, e->contexts);
 #if ISTH_WITH_NEIGHBOUR
     if (rung->choice != NULL) {
-        const isth_choice *choice = rung->choice;
-        uint32_t slack = e->profile->packet_bytes / 8u;
-
-        isth_fill(e->row, choice->class_bins[rung->levels],
-                  choice->step + e->profile->row_elements);
-        slack = slack == 0u || slack > SLACK_BYTES ? SLACK_BYTES : slack;
-        e->allowed = (slack + (uint32_t)isth_header_bytes(e->profile)) << 8;
-        e->column = e->profile->row_elements != 0u ? first % e->profile->row_elements : 0u;
-        e->channel = e->column % choice->channels;
+        start_row(e, first, rung->choice->class_bins[rung->levels], rung->choice->step,
+                  rung->choice->channels);
     }
-#else
-    (void)first;
 #endif
-#if ISTH_WITH_NEIGHBOUR || ISTH_WITH_SUFFIX || ISTH_WITH_PACKETS
+#if ISTH_WITH_TRAINED
+    if (rung->trained != NULL) {
+        start_row(e, first, rung->trained->outside, rung->trained->channels,
+                  rung->trained->channels);
+    }
+#endif
+    (void)first;
+#if ISTH_WITH_NEIGHBOUR || ISTH_WITH_TRAINED || ISTH_WITH_SUFFIX || ISTH_WITH_PACKETS
     if (flat != 0u) {
         isth_turn_flat(e);
     }
@@ -112,6 +128,9 @@ isth_status isth_encoder_begin(isth_encoder *e, const isth_profile *profile, uns
     if (e->rung->choice != NULL) {
         e->unit += e->rung->choice->step + profile->row_elements;
     }
+    if (e->rung->trained != NULL) {
+        e->unit += e->rung->trained->channels + profile->row_elements;
+    }
     e->out = out;
     e->capacity = capacity;
     e->start = 0u;
@@ -131,6 +150,7 @@ isth_status isth_encoder_begin(isth_encoder *e, const isth_profile *profile, uns
     return ISTH_OK;
 }
 
+#if ISTH_WITH_NEIGHBOUR || ISTH_WITH_PAPER
 /* The levels of one slice or packet that come next, each below N: centre[v] of value v. */
 static void code_values(isth_encoder *e, const uint8_t *centre, const int8_t *values,
                         size_t count) {
@@ -152,9 +172,51 @@ static void code_values(isth_encoder *e, const uint8_t *centre, const int8_t *va
     isth_code_one_set(e, centre, values, count);
 #endif
 }
+#endif
+
+#if ISTH_WITH_TRAINED
+/* Near-lossless levels; those that int8 cannot hold go as values 128 less. */
+static void code_near_levels(isth_encoder *e, const uint8_t *levels, size_t count) {
+    const isth_rung *rung = e->rung;
+    const uint32_t bias = rung->levels > 128u ? 128u : 0u;
+    isth_trained_run run = {NULL, NULL, 0u, 0u, NULL, NULL, NULL, 0u, NULL};
+    int8_t values[CHUNK];
+
+    run.table = rung->trained->levels + bias;
+    run.bias = bias;
+    while (count != 0u) {
+        size_t part = count < CHUNK ? count : CHUNK;
+        size_t i;
+
+        for (i = 0; i < part; i++) {
+            values[i] = (int8_t)((int)levels[i] - (int)bias);
+        }
+        isth_code_trained(e, &run, values, part);
+        levels += part;
+        count -= part;
+    }
+}
+
+static void code_near_i8(isth_encoder *e, const int8_t *values, size_t count) {
+    const isth_rung *rung = e->rung;
+    isth_trained_run run = {NULL, NULL, 0u, 0u, NULL, NULL, NULL, 0u, NULL};
+
+    run.table = rung->trained->values + 128;
+    run.centre = rung->table_i8 + 128;
+    isth_code_trained(e, &run, values, count);
+}
+#endif
 
 static void code_levels(isth_encoder *e, const uint8_t *levels, size_t count) {
+#if ISTH_WITH_TRAINED
+    if (e->rung->trained != NULL) {
+        code_near_levels(e, levels, count);
+        return;
+    }
+#endif
+#if ISTH_WITH_NEIGHBOUR || ISTH_WITH_PAPER
     code_values(e, isth_same_level, (const int8_t *)levels, count);
+#endif
 }
 
 /*
@@ -355,7 +417,15 @@ isth_status isth_encoder_push_i8(isth_encoder *e, const int8_t *values, size_t c
     }
 #endif
     e->remaining -= (uint32_t)count;
+#if ISTH_WITH_TRAINED
+    if (e->rung->trained != NULL) {
+        code_near_i8(e, values, count);
+        return ISTH_OK;
+    }
+#endif
+#if ISTH_WITH_NEIGHBOUR || ISTH_WITH_PAPER
     code_values(e, e->rung->table_i8 + 128, values, count);
+#endif
     return ISTH_OK;
 }
 

@@ -14,6 +14,9 @@
 
 #define ISTH_LOOK_ELEMENTS 32u /* channels between two looks at the length (chapter 6.3) */
 
+/* Bytes that a near-lossless run of so many elements does not exceed, four each. */
+#define ISTH_RUN_BYTES (4u * ISTH_LOOK_ELEMENTS)
+
 static const uint8_t isth_same_level[16] = {0u, 1u, 2u,  3u,  4u,  5u,  6u,  7u,
                                             8u, 9u, 10u, 11u, 12u, 13u, 14u, 15u};
 
@@ -39,7 +42,7 @@ static inline void isth_writer_store(isth_encoder *e, const isth_bin_writer *w) 
     e->position = (size_t)(w->next - e->out) + w->lost;
 }
 
-#if ISTH_WITH_NEIGHBOUR || ISTH_WITH_SUFFIX || ISTH_WITH_PACKETS
+#if ISTH_WITH_NEIGHBOUR || ISTH_WITH_TRAINED || ISTH_WITH_SUFFIX || ISTH_WITH_PACKETS
 static ISTH_ALONE void isth_fill(uint8_t *to, uint8_t value, size_t count) {
     const uint8_t *end = to + count;
 
@@ -57,6 +60,10 @@ static ISTH_ALONE void isth_turn_flat(isth_encoder *e) {
     unsigned ahead = rung->classes - 1u;
     unsigned i;
 
+    e->flat = 1u;
+    if (rung->trained != NULL) {
+        return; /* levels are sent as they are */
+    }
     for (i = 0; i < rung->set_bins; i++) {
         e->contexts[i] = (uint16_t)(ahead != 0u ? (ahead << 16) / (ahead + 1u) : 0x8000u);
         ahead -= ahead != 0u ? 1u : 0u;
@@ -64,11 +71,10 @@ static ISTH_ALONE void isth_turn_flat(isth_encoder *e) {
     if (rung->choice != NULL) {
         isth_fill(e->row, 0u, rung->choice->step + e->profile->row_elements);
     }
-    e->flat = 1u;
 }
 #endif
 
-#if ISTH_WITH_NEIGHBOUR || ISTH_WITH_SUFFIX
+#if ISTH_WITH_NEIGHBOUR || ISTH_WITH_TRAINED || ISTH_WITH_SUFFIX
 /* Where the next element stands: what an encoder keeps between calls, in a loop's registers. */
 typedef struct isth_place {
     uint32_t column;
@@ -104,15 +110,15 @@ static inline uint32_t isth_run(const isth_place *p, uint32_t channels, size_t c
 }
 
 /* Goes on past a run; the rest of the slice is flat where `length` has become too large. */
-static inline void isth_look(isth_encoder *e, const isth_choice *choice, isth_place *p,
-                             uint32_t run, size_t length) {
-    p->allowed += run * choice->element_cost;
+static inline void isth_look(isth_encoder *e, uint32_t channels, uint32_t element_cost,
+                             isth_place *p, uint32_t run, size_t length) {
+    p->allowed += run * element_cost;
     p->column += run;
     if (p->column == p->row_elements) {
         p->column = 0u;
     }
     p->channel += run;
-    if (p->channel == choice->channels) {
+    if (p->channel == channels) {
         p->channel = 0u;
     } else if (p->channel % ISTH_LOOK_ELEMENTS != 0u) {
         return;
@@ -176,7 +182,148 @@ static ISTH_ALONE void isth_code_neighbours(isth_encoder *e, const uint8_t *cent
             }
             isth_write_zero(&w, context);
         } while (values != stop);
-        isth_look(e, choice, &place, run, isth_length(e, &w));
+        isth_look(e, choice->channels, choice->element_cost, &place, run, isth_length(e, &w));
+    }
+    isth_place_store(e, &place);
+    isth_writer_store(e, &w);
+}
+#endif
+
+#if ISTH_WITH_TRAINED
+/* What the elements of a run share: tables by value, and where the run's first one stands. */
+typedef struct isth_trained_run {
+    const uint16_t *table; /* entry of isth_trained.levels of value v at table[v] */
+    const uint8_t *centre; /* level of value v at centre[v]; NULL: the value and `bias` */
+    uint32_t bias;
+    uint32_t bits; /* of a level that is sent as it is */
+    const uint8_t *cells;
+    const uint16_t *choice;
+    const uint16_t *starts;
+    size_t channels;
+    uint8_t *row;
+} isth_trained_run;
+
+static ISTH_ALONE void isth_code_plain(isth_bin_writer *w, const isth_trained_run *run,
+                                       const int8_t *values, size_t count) {
+    for (; count != 0u; values++, count--) {
+        uint32_t level =
+            run->centre != NULL ? run->centre[*values] : (uint32_t)(*values + (int32_t)run->bias);
+
+        isth_write_part(w, level, 1u, run->bits);
+    }
+}
+
+/*
+ * A byte of the row has the class of what was coded there in its low half and, in its high half,
+ * the class that stood there before: so row[0] tells what is to the left and up-left of the
+ * element, and row[channels], until its own byte takes the place, what is above.
+ */
+static ISTH_ALONE void isth_code_near_end(isth_bin_writer *w, const isth_trained_run *run,
+                                          const int8_t *values, size_t count) {
+    uint8_t *row = run->row;
+    size_t i;
+
+    for (i = 0; i < count; i++, row++) {
+        uint32_t pair = run->table[values[i]];
+        uint32_t up = row[run->channels] & 15u;
+        uint32_t cell = run->cells[(up << 8) | row[0]];
+        const uint16_t *start = run->starts + (run->choice[32u * i + cell] + (pair >> 8));
+
+        row[run->channels] = (uint8_t)(pair | (up << 4));
+        isth_write_part(w, start[0], (uint32_t)start[1] - start[0], 16u);
+        if (pair < 256u) {
+            isth_code_plain(w, run, values + i, 1u);
+        }
+    }
+}
+
+/*
+ * The same where no byte of the run can reach the end of the buffer: nothing is looked up, and the
+ * writer stays in registers of its own.
+ */
+static ISTH_ALONE void isth_code_run(isth_bin_writer *w, const isth_trained_run *run,
+                                     const int8_t *values, const int8_t *stop) {
+    const uint16_t *table = run->table;
+    const uint8_t *cells = run->cells;
+    const uint16_t *choice = run->choice;
+    const uint16_t *starts = run->starts;
+    const size_t channels = run->channels;
+    uint8_t *row = run->row;
+    uint8_t *next = w->next;
+    uint32_t low = w->low;
+    uint32_t range = w->range;
+
+    do {
+        uint32_t pair = table[*values];
+        uint32_t up = row[channels] & 15u;
+        uint32_t cell = cells[(up << 8) | row[0]];
+        const uint16_t *start = starts + (choice[cell] + (pair >> 8));
+        uint32_t first = start[0];
+        uint32_t size = (uint32_t)start[1] - first;
+        uint32_t part = range >> 16;
+
+        row[channels] = (uint8_t)(pair | (up << 4));
+        row++;
+        choice += 32;
+        first *= part;
+        range = part * size;
+        low += first;
+        if (ISTH_SELDOM(low < first)) {
+            uint8_t *byte = next;
+
+            do {
+                byte--;
+                *byte = (uint8_t)(*byte + 1u);
+            } while (*byte == 0u);
+        }
+        while (ISTH_SELDOM(range < ISTH_RANGE_MIN)) {
+            *next++ = (uint8_t)(low >> 24);
+            low <<= 8;
+            range <<= 8;
+        }
+        if (ISTH_SELDOM(pair < 256u)) {
+            w->low = low;
+            w->range = range;
+            w->next = next;
+            isth_code_plain(w, run, values, 1u);
+            low = w->low;
+            range = w->range;
+            next = w->next;
+        }
+        values++;
+    } while (values != stop);
+    w->low = low;
+    w->range = range;
+    w->next = next;
+}
+
+/* Elements of the near-lossless codec (chapter 13), of whose values `run` has the tables. */
+static ISTH_ALONE void isth_code_trained(isth_encoder *e, isth_trained_run *run,
+                                         const int8_t *values, size_t count) {
+    const isth_trained *trained = e->rung->trained;
+    isth_bin_writer w = isth_writer_load(e);
+    isth_place place = isth_place_load(e);
+    const int8_t *end = values + count;
+
+    run->bits = trained->level_bits;
+    run->cells = trained->cells;
+    run->starts = trained->starts;
+    run->channels = trained->channels;
+    while (values != end) {
+        const uint32_t length = isth_run(&place, trained->channels, (size_t)(end - values));
+
+        run->choice = trained->choices + (size_t)place.channel * 32u;
+        run->row = e->row + place.column;
+        if (ISTH_SELDOM(e->flat != 0u)) {
+            isth_code_plain(&w, run, values, length);
+        } else if ((size_t)(w.limit - w.next) > ISTH_RUN_BYTES) {
+            isth_code_run(&w, run, values, values + length);
+        } else {
+            isth_code_near_end(&w, run, values, length);
+        }
+        values += length;
+        isth_look(e, trained->channels, 32u * trained->level_bits, &place, length,
+                  isth_length(e, &w));
     }
     isth_place_store(e, &place);
     isth_writer_store(e, &w);
@@ -283,7 +430,8 @@ static ISTH_ALONE void isth_code_suffixed(isth_encoder *e, const uint8_t *centre
         }
         values += run;
         if (choice != NULL) {
-            isth_look(e, choice, &place, (uint32_t)run, isth_length(e, &w));
+            isth_look(e, choice->channels, choice->element_cost, &place, (uint32_t)run,
+                      isth_length(e, &w));
         }
     }
     isth_place_store(e, &place);

@@ -30,6 +30,7 @@ HOST_LAYERS = {
     "binarisation": 1,
     "fields": 1,
     "rung": 2,
+    "trained": 2,
     "interpreters": 1,
     "model_files": 2,
     "profile": 2,

@@ -14,12 +14,14 @@ from typing import Any
 from isthmus import __version__
 from isthmus.binarisation import MAX_CLASSES, binarisation
 from isthmus.codec.frame import HEADER_BYTES, SLICED_HEADER_BYTES
+from isthmus.codec.near import near_tables
 from isthmus.codec.reference import frame_bytes_max
 from isthmus.codec.walk import choice_tables
 from isthmus.profile import Contexts, Profile, Rung
+from isthmus.trained import Trained
 from isthmus_gen.emit.environment import banner_block
 from isthmus_gen.front.render import c_comment
-from isthmus_gen.resources import runtime_root, template_root
+from isthmus_gen.resources import RUNTIME_ABI, runtime_root, template_root
 
 __all__ = ["RUNTIME_FILES", "TreeInput", "make_banner", "render_tree", "workspace_words"]
 
@@ -28,6 +30,7 @@ RUNTIME_FILES = (
     "isth_codec.h",
     "isth_crc32.c",
     "isth_decode.c",
+    "isth_decode_loops.h",
     "isth_encode.c",
     "isth_encode_loops.h",
     "isth_frame.c",
@@ -44,7 +47,6 @@ RUNTIME_FILES = (
 """The runtime's files. The decoder serves loopback tests, the seal those who sign and the link
 those who send over a serial line; unused, the linker leaves them out."""
 
-_ABI = 2
 _TYPES = {
     "int8": ("int8_t", "i8", 1),
     "int16": ("int16_t", "i16", 2),
@@ -140,7 +142,7 @@ def _values(given: TreeInput) -> dict[str, Any]:
     banner = make_banner(profile, given.target)
     ctype, call, size = _TYPES[profile.tensor.dtype]
     return {
-        "abi": _ABI,
+        "abi": RUNTIME_ABI,
         "banner": banner_block(banner, " * "),
         "banner_hash": banner_block(banner, "# "),
         "call": call,
@@ -171,8 +173,11 @@ def _values(given: TreeInput) -> dict[str, Any]:
         "version": __version__,
         "with_neighbour": int(profile.scheme == "neighbour"),
         "with_packets": int(profile.packets is not None),
-        "with_paper": int(any(rung.contexts is None for rung in profile.rungs)),
-        "with_suffix": int(any(rung.levels > MAX_CLASSES for rung in profile.rungs)),
+        "with_paper": int(profile.scheme == "paper"),
+        "with_suffix": int(
+            profile.scheme != "trained" and any(r.levels > MAX_CLASSES for r in profile.rungs)
+        ),
+        "with_trained": int(profile.scheme == "trained"),
         "workspace_words": max(workspace_words(profile, rung) for rung in profile.rungs),
     }
 
@@ -182,6 +187,8 @@ def workspace_words(profile: Profile, rung: Rung) -> int:
     row = 0
     if rung.contexts is not None:
         row = rung.contexts.step + profile.tensor.row_elements
+    if rung.trained is not None:
+        row = rung.trained.channels + profile.tensor.row_elements
     unit = 0 if profile.packets is None else profile.packets.unit
     return rung.context_count + (row + unit + 1) // 2
 
@@ -204,22 +211,34 @@ def _choice_values(rung: Rung, contexts: Contexts) -> dict[str, Any]:
     }
 
 
+def _trained_values(rung: Rung, trained: Trained, dtype: str) -> dict[str, Any]:
+    tables = near_tables(trained, rung.table_i8 if dtype == "int8" else None)
+    return {
+        **vars(tables),
+        "of_values": tables.values,
+        "channels": trained.channels,
+        "symbols": trained.symbol_count,
+        "level_bits": trained.level_bits,
+    }
+
+
 def _rung_values(rung: Rung, dtype: str) -> dict[str, Any]:
-    form = binarisation(rung.levels)
+    form = None if rung.trained is not None else binarisation(rung.levels)
     return {
         "levels": rung.levels,
         "quantizer": c_comment(rung.quantizer)[:60],
-        "classes": form.classes,
-        "suffix_bits": form.suffix_bits,
+        "classes": 0 if form is None else form.classes,
+        "suffix_bits": 0 if form is None else form.suffix_bits,
         "rate": rung.rate,
         "payload_max": rung.payload_max,
-        "set_bins": form.context_count,
+        "set_bins": 0 if form is None else form.context_count,
         "context_count": rung.context_count,
         "budget_start": rung.budget_start,
         "size_ratios": rung.size_ratios,
         "initial": rung.initial if rung.contexts is None else None,
         "states": None if rung.contexts is None else [value >> 8 for value in rung.initial],
         "choice": None if rung.contexts is None else _choice_values(rung, rung.contexts),
+        "trained": None if rung.trained is None else _trained_values(rung, rung.trained, dtype),
         "table_i8": list(rung.table_i8) if dtype == "int8" and rung.table_i8 else None,
         "thresholds_i16": rung.thresholds_i16 if dtype == "int16" else None,
         "thresholds_f32": rung.thresholds_f32 if dtype == "float32" else None,

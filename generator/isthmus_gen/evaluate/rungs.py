@@ -26,8 +26,13 @@ def header_bytes(frame: bytes) -> int:
     return sum(SliceHeader.read(part).header_bytes for part in cut_frame(frame))
 
 
-def _paper_codec(profile: Profile, rung: Rung) -> Codec:
-    """A codec of the same levels as published: one context a bin, started at one half."""
+def _paper_codec(profile: Profile, rung: Rung) -> Codec | None:
+    """A codec of the same levels as published: one context a bin, started at one half.
+
+    None for near-lossless rungs, whose grid is not the published codec's.
+    """
+    if rung.bound is not None:
+        return None
     plain = dataclasses.replace(
         rung,
         contexts=None,
@@ -46,7 +51,7 @@ class RungResult:
     bits_per_element          of the whole frame, headers included
     bits_per_element_payload  without headers
     bits_per_element_paper    of the same levels as one slice of scheme "paper", contexts started at
-                              one half as published, header included
+                              one half as published, header included; None for near-lossless
     lengths                   int64 [inputs], the frames' lengths
     level_counts              int64 [levels], how often each level was sent
     clip_fraction             share of elements outside the clip range
@@ -67,7 +72,7 @@ class RungResult:
     output_error: float
     bits_per_element: float
     bits_per_element_payload: float
-    bits_per_element_paper: float
+    bits_per_element_paper: float | None
     bytes_per_input: float
     lengths: npt.NDArray[np.int64]
     level_counts: npt.NDArray[np.int64]
@@ -100,6 +105,7 @@ class RungResult:
             "level_counts": [int(count) for count in self.level_counts],
             "clip_fraction": self.clip_fraction,
             "feature_mse": self.feature_mse,
+            **({} if self.bound is None else {"bound": self.bound}),
         }
 
 
@@ -135,7 +141,8 @@ class RungMeter:
             if isinstance(decoded, FrameError):
                 raise decoded
             features[number], self.levels[number] = decoded.features, decoded.levels
-            self._paper_bytes += len(self._paper.encode_levels(0, number, decoded.levels))
+            if self._paper is not None:
+                self._paper_bytes += len(self._paper.encode_levels(0, number, decoded.levels))
             self._counts += np.bincount(decoded.levels.reshape(-1), minlength=self.rung.levels)
         self._lengths += [len(frame) for frame in frames]
         self._headers += sum(header_bytes(frame) for frame in frames)
@@ -164,10 +171,13 @@ class RungMeter:
             output_error=self.tally.output_error,
             bits_per_element=8 * total / elements,
             bits_per_element_payload=8 * (total - self._headers) / elements,
-            bits_per_element_paper=8 * self._paper_bytes / elements,
+            bits_per_element_paper=None
+            if self._paper is None
+            else 8 * self._paper_bytes / elements,
             bytes_per_input=total / len(lengths),
             lengths=lengths,
             level_counts=self._counts.copy(),
             clip_fraction=self._outside / elements,
             feature_mse=self._squares / elements,
+            bound=self.rung.bound,
         )

@@ -12,7 +12,7 @@ import numpy as np
 from isthmus_gen.front.build import FrontPlan, shape_text
 from isthmus_gen.front.layers import Array, Layer, Ref, Struct, Value
 from isthmus_gen.front.rows import RowCall
-from isthmus_gen.resources import kernel_root
+from isthmus_gen.resources import RUNTIME_ABI, kernel_root
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -248,7 +248,7 @@ def render_front(
     environment: Environment | None = None,
     *,
     banner: str = "Isthmus",
-    abi: int = 2,
+    abi: int = RUNTIME_ABI,
 ) -> dict[str, bytes]:
     """Every file of the front half by name; names under ``tflm/`` are for TFLM users alone.
 

@@ -68,6 +68,14 @@ class Writer:
         while self.range < _RANGE_MIN:
             self._shift()
 
+    def write_part(self, start: int, size: int, bits: int) -> None:
+        """Codes the part ``start .. start + size`` of 2^bits equal parts (BITSTREAM.md, 13.2)."""
+        part = self.range >> bits
+        self._add(part * start)
+        self.range = part * size
+        while self.range < _RANGE_MIN:
+            self._shift()
+
     @property
     def state(self) -> FinalState:
         """``low``, ``range`` and the number of bytes shifted out so far."""
@@ -141,6 +149,21 @@ class Reader:
         while self.range < _RANGE_MIN:
             self._shift()
         return bin_
+
+    def read_part(self, bits: int, parts: int) -> int:
+        """Which of 2^bits equal parts comes next; PayloadError where not one of the first."""
+        value = self.code // (self.range >> bits)
+        if value >= parts:
+            raise PayloadError(self._path, "holds a value outside the coder's interval")
+        return value
+
+    def take_part(self, start: int, size: int, bits: int) -> None:
+        """Goes on past the part that :meth:`Writer.write_part` coded."""
+        part = self.range >> bits
+        self.code -= part * start
+        self.range = part * size
+        while self.range < _RANGE_MIN:
+            self._shift()
 
     @property
     def state(self) -> FinalState:

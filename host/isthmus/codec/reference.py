@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from isthmus.codec.arithmetic import FinalState, Writer, adapt
-from isthmus.codec.coding import put_levels, take_levels
+from isthmus.codec.arithmetic import FinalState, adapt
+from isthmus.codec.coding import open_walk, open_writer, put_levels, take_levels
 from isthmus.codec.frame import HEADER_BYTES, SLICED_HEADER_BYTES, Octets, SliceHeader
+from isthmus.codec.near import NearWalk
 from isthmus.codec.packets import encode_packets, packet_slack, packets_decodable, packets_max
 from isthmus.codec.quantise import check_levels, levels_of
-from isthmus.codec.walk import SLACK_BYTES, Walk
+from isthmus.codec.walk import SLACK_BYTES
 from isthmus.errors import (
     DataDtypeError,
     MissingSliceError,
@@ -58,8 +59,8 @@ def encode_payload(
 ) -> tuple[bytes, FinalState]:
     """One slice's payload for flat ``levels`` (rows of ``row_elements``), and the coder's state
     before the flush."""
-    walk = Walk(rung, row_elements)
-    writer = Writer(walk.contexts, rung.rate)
+    walk = open_walk(rung, row_elements)
+    writer = open_writer(walk, rung)
     put_levels(walk, writer, levels)
     state = writer.state
     return writer.finish(), state
@@ -69,7 +70,7 @@ def decode_payload(
     rung: Rung, payload: bytes, elements: int, path: str = "frame", row_elements: int = 1
 ) -> tuple[npt.NDArray[np.uint8], FinalState]:
     """The flat levels of one slice's payload, and the coder's state after the last bin."""
-    return take_levels(Walk(rung, row_elements), rung, payload, elements, path)
+    return take_levels(open_walk(rung, row_elements), rung, payload, elements, path)
 
 
 def rung_of(profile: Profile, index: int) -> Rung:
@@ -224,7 +225,7 @@ def _take(
 ) -> tuple[npt.NDArray[np.uint8], FinalState]:
     """A slice's or packet's flat levels, and the coder's state after the last bin."""
     rung = profile.rungs[header.rung]
-    walk = Walk(
+    walk = open_walk(
         rung,
         profile.tensor.row_elements,
         start=header.first(profile),
@@ -252,12 +253,23 @@ def _check_number(found: int, expected: int, path: str, what: str) -> None:
         )
 
 
+def near_bits(walk: NearWalk, levels: npt.NDArray[np.uint8]) -> float:
+    """The same for a near-lossless slice."""
+    total = 0.0
+    for level in levels.reshape(-1).tolist():
+        total += walk.ideal_bits(level)
+        walk.go_on(level, math.floor(total / 8))
+    return total
+
+
 def ideal_bits(rung: Rung, levels: npt.NDArray[np.uint8], row_elements: int = 1) -> float:
     """Bits of one slice's ``levels`` at the coder's own estimates, without any coder's loss.
 
-    The sum of -log2 of the estimate (context / 65536) of every bin; the yardstick for the coder.
+    The sum of -log2 of the estimate of every bin or symbol; the yardstick for the coder.
     """
-    walk = Walk(rung, row_elements)
+    walk = open_walk(rung, row_elements)
+    if isinstance(walk, NearWalk):
+        return near_bits(walk, levels)
     bins = [walk.form.bins(level) for level in range(rung.levels)]
     total = 0.0
     for level in levels.reshape(-1).tolist():

@@ -40,6 +40,7 @@ _RUNTIME_HEADERS = (
     "isth_codec.h",
     "isth_bins.h",
     "isth_config.h",
+    "isth_decode_loops.h",
     "isth_encode_loops.h",
     "isth_quantise.h",
 )

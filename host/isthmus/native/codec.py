@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from isthmus.binarisation import binarisation
 from isthmus.codec.frame import Octets
+from isthmus.codec.near import near_tables
 from isthmus.codec.quantise import check_levels
 from isthmus.codec.reference import (
     DecodedFrame,
@@ -33,6 +34,7 @@ from isthmus.errors import (
 )
 from isthmus.native.build import load_library
 from isthmus.profile import Contexts, Profile, Rung
+from isthmus.trained import Trained
 
 __all__ = ["NativeCodec"]
 
@@ -261,22 +263,15 @@ class NativeCodec:
         ffi = self._ffi
         rungs = ffi.new("isth_rung[]", len(profile.rungs))
         for entry, rung in zip(rungs, profile.rungs, strict=True):
-            form = binarisation(rung.levels)
             entry.levels = rung.levels
-            entry.classes = form.classes
-            entry.suffix_bits = form.suffix_bits
-            entry.rate = rung.rate
-            entry.set_bins = form.context_count
-            entry.context_count = rung.context_count
             entry.budget_start = rung.budget_start
             if rung.size_ratios:
                 entry.size_ratios = self._array("uint16_t", rung.size_ratios)
             entry.payload_max = rung.payload_max
-            if rung.contexts is None:
-                entry.initial = self._array("uint16_t", rung.initial)
+            if rung.trained is not None:
+                entry.trained = self._make_trained(rung, rung.trained)
             else:
-                entry.states = self._array("uint8_t", [value >> 8 for value in rung.initial])
-                entry.choice = self._make_choice(rung, rung.contexts)
+                self._make_contexts(entry, rung)
             entry.thresholds_f32 = self._array("uint32_t", rung.thresholds_f32)
             if rung.table_i8 is not None:
                 entry.table_i8 = self._array("uint8_t", list(rung.table_i8))
@@ -295,6 +290,36 @@ class NativeCodec:
         out.digest_crc = crc_register(profile.digest)
         out.rungs = rungs
         self._keep.append(rungs)
+        return out
+
+    def _make_contexts(self, entry: Any, rung: Rung) -> None:
+        form = binarisation(rung.levels)
+        entry.classes = form.classes
+        entry.suffix_bits = form.suffix_bits
+        entry.rate = rung.rate
+        entry.set_bins = form.context_count
+        entry.context_count = rung.context_count
+        if rung.contexts is None:
+            entry.initial = self._array("uint16_t", rung.initial)
+        else:
+            entry.states = self._array("uint8_t", [value >> 8 for value in rung.initial])
+            entry.choice = self._make_choice(rung, rung.contexts)
+
+    def _make_trained(self, rung: Rung, trained: Trained) -> Any:
+        tables = near_tables(trained, rung.table_i8)
+        out = self._ffi.new("isth_trained *")
+        out.cells = self._array("uint8_t", tables.cells)
+        out.choices = self._array("uint16_t", tables.choices)
+        out.levels = self._array("uint16_t", tables.levels)
+        if tables.values:
+            out.values = self._array("uint16_t", tables.values)
+        out.own = self._array("uint8_t", tables.own)
+        out.starts = self._array("uint16_t", tables.starts)
+        out.channels = trained.channels
+        out.symbols = trained.symbol_count
+        out.outside = tables.outside
+        out.level_bits = trained.level_bits
+        self._keep.append(out)
         return out
 
     def _make_choice(self, rung: Rung, contexts: Contexts) -> Any:
