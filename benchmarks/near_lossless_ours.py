@@ -12,7 +12,7 @@ from benchmarks.near_lossless_tensors import Grid, Int8Cut
 from isthmus.errors import OptionError
 from isthmus.profile import Profile, TensorSpec
 from isthmus_gen.calibrate import ClipRange, TensorStatistics, uniform_quantizer
-from isthmus_gen.codec_design import design_rungs, profile_of
+from isthmus_gen.codec_design import design_near_lossless, design_rungs, profile_of
 from isthmus_gen.options import GenerateOptions, make_options
 
 __all__ = ["OURS", "our_bytes", "our_codecs"]
@@ -25,7 +25,7 @@ _SAMPLE_ELEMENTS = 1 << 21
 
 def our_codecs(cut: Int8Cut, bound: int) -> list[Codec]:
     """Every coder of Isthmus for the levels of ``cut`` at ``bound``, trained on its calibration."""
-    return [_lightweight(cut, bound, scheme) for scheme in _SCHEMES]
+    return [_near_lossless(cut, bound), *(_lightweight(cut, bound, name) for name in _SCHEMES)]
 
 
 def our_bytes(codec: Codec, tensors: Array8) -> tuple[list[int], list[int]]:
@@ -37,6 +37,19 @@ def our_bytes(codec: Codec, tensors: Array8) -> tuple[list[int], list[int]]:
     if not np.array_equal(codec.decode_all(codes).reshape(tensors.shape), tensors):
         raise RuntimeError(f"{codec.name} {codec.setting}: what comes back is not what was given")
     return [len(code) for code in codes], [codec.bare(code) for code in codes]
+
+
+def _near_lossless(cut: Int8Cut, bound: int) -> Codec:
+    """The near-lossless codec as ``isthmus generate`` makes it."""
+    options = _options(cut, codec="near-lossless", bounds=(bound,))
+    tensor = TensorSpec(cut.name, cut.shape, "int8", cut.scale, cut.zero_point)
+    calibration = [one.reshape(cut.shape) for one in cut.calibration]
+    designs = design_near_lossless(options, tensor, TensorStatistics(cut.shape), calibration)
+    profile = profile_of(options, tensor, designs)
+    levels = Grid(bound, cut.zero_point).levels(np.arange(-128, 128).astype(np.int8))
+    if profile.rungs[0].table_i8 != levels.tobytes():
+        raise RuntimeError(f"{cut.name}: the codec's levels are not those of the comparison")
+    return _Reshaped(OURS[0], f"N {profile.rungs[0].levels}", profile, 0)
 
 
 def _lightweight(cut: Int8Cut, bound: int, scheme: str) -> Codec:

@@ -20,6 +20,7 @@ __all__ = [
     "MAX_CELLS",
     "MAX_CLASSES",
     "MAX_DISTRIBUTIONS",
+    "MAX_ESCAPE",
     "MAX_SYMBOLS",
     "Trained",
     "read_trained",
@@ -30,6 +31,8 @@ __all__ = [
 #: 16 bits.
 FREQUENCY_BITS = 16
 FREQUENCY_SUM = (1 << FREQUENCY_BITS) - 1
+#: An escape is rare, so an encoder need not ask for it where no byte is due.
+MAX_ESCAPE = 256
 #: Classes of a neighbour, cells of a neighbourhood, distributions, and symbols with the escape.
 MAX_CLASSES = 16
 MAX_CELLS = 32
@@ -48,7 +51,8 @@ class Trained:
     cells        uint8 [A^3], cell 0 .. S-1 of (up, left, up-left), up the most significant
     choices      uint8 [C * S], distribution 0 .. K-1 of each channel and cell
     symbols      uint8 [N], symbol of each level: 1 .. M-1 each once; 0, the escape, for the rest
-    frequencies  uint16 [K][M], each 1 or more, of sum 2^16 - 1; the first one is the escape's
+    frequencies  uint16 [K][M], each 1 or more, of sum 2^16 - 1; the first one, at
+                 most 256, is the escape's
     """
 
     channels: int
@@ -147,6 +151,8 @@ def _read_frequencies(read: FieldReader, index: int, text: Any) -> tuple[int, ..
         or sum(row) != FREQUENCY_SUM
     ):
         raise read.fail(path, text, "2 to 256 numbers of 4 hex digits, 1 or more, of sum 65535")
+    if row[ESCAPE] > MAX_ESCAPE:
+        raise read.fail(path, text, f"a first number of at most {MAX_ESCAPE}")
     return row
 
 

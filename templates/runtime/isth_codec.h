@@ -46,7 +46,7 @@ typedef struct isth_choice {
 /*
  * What codes the levels of a near-lossless rung: each is a symbol of the distribution that its
  * channel and its neighbourhood choose. The frequencies of a distribution have the sum 65535, and
- * symbol 0 is the escape.
+ * symbol 0 is the escape, of at most 256.
  */
 typedef struct isth_trained {
     const uint8_t *cells; /* cell of a neighbourhood, at 256 up + 16 up-left + left (classes) */

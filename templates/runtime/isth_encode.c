@@ -179,7 +179,7 @@ static void code_values(isth_encoder *e, const uint8_t *centre, const int8_t *va
 static void code_near_levels(isth_encoder *e, const uint8_t *levels, size_t count) {
     const isth_rung *rung = e->rung;
     const uint32_t bias = rung->levels > 128u ? 128u : 0u;
-    isth_trained_run run = {NULL, NULL, 0u, 0u, NULL, NULL, NULL, 0u, NULL};
+    isth_trained_run run = {NULL, NULL, 0u, 0u, NULL, NULL, NULL, 0u, NULL, NULL};
     int8_t values[CHUNK];
 
     run.table = rung->trained->levels + bias;
@@ -199,7 +199,7 @@ static void code_near_levels(isth_encoder *e, const uint8_t *levels, size_t coun
 
 static void code_near_i8(isth_encoder *e, const int8_t *values, size_t count) {
     const isth_rung *rung = e->rung;
-    isth_trained_run run = {NULL, NULL, 0u, 0u, NULL, NULL, NULL, 0u, NULL};
+    isth_trained_run run = {NULL, NULL, 0u, 0u, NULL, NULL, NULL, 0u, NULL, NULL};
 
     run.table = rung->trained->values + 128;
     run.centre = rung->table_i8 + 128;

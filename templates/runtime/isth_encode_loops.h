@@ -201,6 +201,7 @@ typedef struct isth_trained_run {
     const uint16_t *starts;
     size_t channels;
     uint8_t *row;
+    const int8_t *values;
 } isth_trained_run;
 
 static ISTH_ALONE void isth_code_plain(isth_bin_writer *w, const isth_trained_run *run,
@@ -219,12 +220,12 @@ static ISTH_ALONE void isth_code_plain(isth_bin_writer *w, const isth_trained_ru
  * element, and row[channels], until its own byte takes the place, what is above.
  */
 static ISTH_ALONE void isth_code_near_end(isth_bin_writer *w, const isth_trained_run *run,
-                                          const int8_t *values, size_t count) {
+                                          size_t count) {
     uint8_t *row = run->row;
     size_t i;
 
     for (i = 0; i < count; i++, row++) {
-        uint32_t pair = run->table[values[i]];
+        uint32_t pair = run->table[run->values[i]];
         uint32_t up = row[run->channels] & 15u;
         uint32_t cell = run->cells[(up << 8) | row[0]];
         const uint16_t *start = run->starts + (run->choice[32u * i + cell] + (pair >> 8));
@@ -232,7 +233,7 @@ static ISTH_ALONE void isth_code_near_end(isth_bin_writer *w, const isth_trained
         row[run->channels] = (uint8_t)(pair | (up << 4));
         isth_write_part(w, start[0], (uint32_t)start[1] - start[0], 16u);
         if (pair < 256u) {
-            isth_code_plain(w, run, values + i, 1u);
+            isth_code_plain(w, run, run->values + i, 1u);
         }
     }
 }
@@ -242,7 +243,9 @@ static ISTH_ALONE void isth_code_near_end(isth_bin_writer *w, const isth_trained
  * writer stays in registers of its own.
  */
 static ISTH_ALONE void isth_code_run(isth_bin_writer *w, const isth_trained_run *run,
-                                     const int8_t *values, const int8_t *stop) {
+                                     size_t count) {
+    const int8_t *values = run->values;
+    const int8_t *stop = values + count;
     const uint16_t *table = run->table;
     const uint8_t *cells = run->cells;
     const uint16_t *choice = run->choice;
@@ -254,7 +257,7 @@ static ISTH_ALONE void isth_code_run(isth_bin_writer *w, const isth_trained_run 
     uint32_t range = w->range;
 
     do {
-        uint32_t pair = table[*values];
+        uint32_t pair = table[*values++];
         uint32_t up = row[channels] & 15u;
         uint32_t cell = cells[(up << 8) | row[0]];
         const uint16_t *start = starts + (choice[cell] + (pair >> 8));
@@ -276,21 +279,23 @@ static ISTH_ALONE void isth_code_run(isth_bin_writer *w, const isth_trained_run 
                 *byte = (uint8_t)(*byte + 1u);
             } while (*byte == 0u);
         }
-        while (ISTH_SELDOM(range < ISTH_RANGE_MIN)) {
-            *next++ = (uint8_t)(low >> 24);
-            low <<= 8;
-            range <<= 8;
+        if (ISTH_SELDOM(range < ISTH_RANGE_MIN)) {
+            do {
+                *next++ = (uint8_t)(low >> 24);
+                low <<= 8;
+                range <<= 8;
+            } while (range < ISTH_RANGE_MIN);
+            /* an escape, at most 256 of 65536, always comes here */
+            if (ISTH_SELDOM(pair < 256u)) {
+                w->low = low;
+                w->range = range;
+                w->next = next;
+                isth_code_plain(w, run, run->values + (row - run->row) - 1, 1u);
+                low = w->low;
+                range = w->range;
+                next = w->next;
+            }
         }
-        if (ISTH_SELDOM(pair < 256u)) {
-            w->low = low;
-            w->range = range;
-            w->next = next;
-            isth_code_plain(w, run, values, 1u);
-            low = w->low;
-            range = w->range;
-            next = w->next;
-        }
-        values++;
     } while (values != stop);
     w->low = low;
     w->range = range;
@@ -314,12 +319,13 @@ static ISTH_ALONE void isth_code_trained(isth_encoder *e, isth_trained_run *run,
 
         run->choice = trained->choices + (size_t)place.channel * 32u;
         run->row = e->row + place.column;
+        run->values = values;
         if (ISTH_SELDOM(e->flat != 0u)) {
             isth_code_plain(&w, run, values, length);
         } else if ((size_t)(w.limit - w.next) > ISTH_RUN_BYTES) {
-            isth_code_run(&w, run, values, values + length);
+            isth_code_run(&w, run, length);
         } else {
-            isth_code_near_end(&w, run, values, length);
+            isth_code_near_end(&w, run, length);
         }
         values += length;
         isth_look(e, trained->channels, 32u * trained->level_bits, &place, length,

@@ -16,7 +16,15 @@ import numpy as np
 import numpy.typing as npt
 
 from isthmus.profile import TensorSpec
-from isthmus.trained import ESCAPE, FREQUENCY_BITS, FREQUENCY_SUM, MAX_CELLS, MAX_SYMBOLS, Trained
+from isthmus.trained import (
+    ESCAPE,
+    FREQUENCY_BITS,
+    FREQUENCY_SUM,
+    MAX_CELLS,
+    MAX_ESCAPE,
+    MAX_SYMBOLS,
+    Trained,
+)
 
 __all__ = ["TrainedDesign", "train_distributions"]
 
@@ -258,5 +266,6 @@ def _fill_empty(cluster: Numbers, excess: Counts, count: int) -> None:
 def _frequencies(row: Counts) -> tuple[int, ...]:
     """Integers of sum 2^16 - 1, each 1 or more; what rounding leaves goes to the most frequent."""
     out = np.maximum(1, np.floor(row * (FREQUENCY_SUM - len(row)))).astype(np.int64)
-    out[int(out.argmax())] += FREQUENCY_SUM - int(out.sum())
+    out[ESCAPE] = min(int(out[ESCAPE]), MAX_ESCAPE)
+    out[1 + int(out[1:].argmax())] += FREQUENCY_SUM - int(out.sum())
     return tuple(out.tolist())
