@@ -87,7 +87,7 @@ class Checkpoint:
         if self.file is None or not self.file.is_file():
             return None
         try:
-            with np.load(self.file, allow_pickle=False) as saved:
+            with self.file.open("rb") as file, np.load(file, allow_pickle=False) as saved:
                 about = json.loads(str(saved["about"]))
                 now = [saved[f"now_{i}"] for i in range(len(like))]
                 best = [saved[f"best_{i}"] for i in range(len(like))]

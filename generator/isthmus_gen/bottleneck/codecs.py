@@ -33,7 +33,8 @@ _EXTRA = 'pip install "isthmus[generate]"'
 def levels_forward(tf: Any, features: Any, levels: int) -> Any:
     """Levels int32 of features float32, uniform over the range 0..N-1; zero stays exactly zero."""
     inside = tf.clip_by_value(features, 0.0, levels - 1.0)
-    return tf.cast(tf.floor(inside + 0.5), tf.int32)
+    # once more as integers: what is no number is a level all the same, and shows in the loss
+    return tf.clip_by_value(tf.cast(tf.floor(inside + 0.5), tf.int32), 0, levels - 1)
 
 
 def through_levels(tf: Any, features: Any, levels: int) -> tuple[Any, Any]:
@@ -52,10 +53,10 @@ def through_jpeg(tf: Any, features: Any, quality: int) -> Any:
     grey picture, coded and decoded by JPEG (published; how the tiles are laid out too).
     """
 
-    def run(batch: Floats) -> Floats:
-        return np.stack([jpeg_code(one, quality)[0] for one in batch])
+    def run(batch: Any) -> Floats:
+        return np.stack([jpeg_code(one, quality)[0] for one in batch.numpy()])
 
-    decoded = tf.numpy_function(run, [features], tf.float32, stateful=False)
+    decoded = tf.py_function(run, [features], tf.float32)
     decoded.set_shape(features.shape)
     return features + tf.stop_gradient(decoded - features)
 

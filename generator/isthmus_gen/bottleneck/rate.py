@@ -78,7 +78,7 @@ class RateModel:
         """The same for features between levels, differentiable in them inside the range."""
         tf = self.tf
         inside = tf.clip_by_value(features, 0.0, self.levels - 1.0)
-        below = tf.minimum(tf.cast(tf.floor(inside), tf.int32), self.levels - 2)
+        below = tf.clip_by_value(tf.cast(tf.floor(inside), tf.int32), 0, self.levels - 2)
         part = inside - tf.cast(below, tf.float32)
         low, high = tf.gather(costs, sets + below), tf.gather(costs, sets + below + 1)
         return tf.reduce_sum((1.0 - part) * low + part * high)

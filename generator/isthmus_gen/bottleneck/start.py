@@ -47,7 +47,7 @@ def start_units(inserted: Inserted, features: Floats, levels: int, *, seed: int 
     conv.kernel.assign(basis.reshape(conv.kernel.shape).astype(np.float32))
     _lift(norm, patches @ basis, 1.0, _LIFT)
     hidden = np.maximum(_apply(norm, patches @ basis), 0)
-    chosen = np.array(mix.kernel)
+    chosen = mix.kernel.numpy().copy()
     same = min(host, plan.channels)
     chosen[0, 0, :, :same] = np.eye(host, same)
     mix.kernel.assign(chosen)
@@ -62,14 +62,14 @@ def _start_restoration(inserted: Inserted, features: Floats, sent: Doubles) -> N
     """The way back from decoded values [n, h, w, C] to the features, by least squares."""
     plan, host = inserted.plan, inserted.cut.shape[2]
     mix, norm, _, conv, last = inserted.restoration.layers[1:6]
-    chosen = np.array(mix.kernel)
+    chosen = mix.kernel.numpy().copy()
     same = min(host, plan.channels)
     chosen[0, 0, :, :same] = np.eye(plan.channels, same)
     mix.kernel.assign(chosen)
     values = sent @ chosen[0, 0].astype(np.float64)
     _lift(norm, values, 1.0, _LIFT)
     hidden = np.maximum(_apply(norm, values), 0)
-    kernel = _way_back(hidden - _LIFT, features, plan.kernel, plan.stride)
+    kernel = _way_back(hidden, features, plan.kernel, plan.stride)
     conv.kernel.assign(np.swapaxes(kernel, 2, 3).astype(np.float32))
     found = np.asarray(conv(hidden.astype(np.float32)), dtype=np.float64)
     spread = found.std(axis=(0, 1, 2))
@@ -115,48 +115,36 @@ def _apply(norm: Any, values: Doubles) -> Doubles:
 def _way_back(hidden: Doubles, features: Floats, size: int, stride: int) -> Doubles:
     """Filters [size, size, c, c] whose transposed convolution of ``hidden`` is near ``features``.
 
-    A position's offset within the stride decides which taps reach it; each offset is solved alone.
+    The features' means are left out: normalisation adds them. A position's offset within the stride
+    decides which taps reach it; each offset is solved alone, with zeros outside as the layer has.
     """
     host = features.shape[-1]
     kernel = np.zeros((size, size, host, host))
     before = max(0, size - stride) // 2
     wanted = features.astype(np.float64) - features.mean(axis=(0, 1, 2), dtype=np.float64)
-    rows, columns = (
-        _reached(side, inner, size, stride, before)
-        for side, inner in zip(features.shape[1:3], hidden.shape[1:3], strict=True)
-    )
-    for row_taps, row_from, row_to in rows:
-        for column_taps, column_from, column_to in columns:
-            parts = [hidden[:, source][:, :, other] for source in row_from for other in column_from]
-            given = np.concatenate(parts, axis=-1)
-            given = given.reshape(-1, given.shape[-1])
-            target = wanted[:, row_to][:, :, column_to].reshape(-1, host)
-            square = given.T @ given
-            square += np.eye(len(square)) * (_RIDGE * max(np.trace(square) / len(square), 1e-9))
-            solved = np.linalg.solve(square, given.T @ target)
-            taps = [(i, j) for i in row_taps for j in column_taps]
-            for (i, j), part in zip(taps, np.split(solved, len(taps)), strict=True):
-                kernel[i, j] = part
+    margin = size  # taps may take positions so far outside
+    padded = np.pad(hidden, ((0, 0), (margin, margin), (margin, margin), (0, 0)))
+    places = [np.arange(side) for side in features.shape[1:3]]
+    for row, column in np.ndindex(stride, stride):
+        here = [
+            place[(place + before) % stride == offset]
+            for place, offset in zip(places, (row, column), strict=True)
+        ]
+        taps = [(i, j) for i in range(row, size, stride) for j in range(column, size, stride)]
+        if not taps or not all(len(one) for one in here):
+            continue
+        # place p takes tap t of hidden position (p + before - t) / stride
+        parts = [
+            padded[:, (here[0] + before - i) // stride + margin]
+            [:, :, (here[1] + before - j) // stride + margin]
+            for i, j in taps
+        ]  # fmt: skip
+        given = np.concatenate(parts, axis=-1)
+        given = given.reshape(-1, given.shape[-1])
+        target = wanted[:, here[0]][:, :, here[1]].reshape(-1, host)
+        square = given.T @ given
+        square += np.eye(len(square)) * (_RIDGE * max(np.trace(square) / len(square), 1e-9))
+        solved = np.linalg.solve(square, given.T @ target)
+        for (i, j), part in zip(taps, np.split(solved, len(taps)), strict=True):
+            kernel[i, j] = part
     return kernel
-
-
-def _reached(
-    side: int, inner: int, size: int, stride: int, before: int
-) -> list[tuple[list[int], list[npt.NDArray[np.intp]], npt.NDArray[np.intp]]]:
-    """For each offset: the taps, the hidden positions that they take, the places they reach.
-
-    Place p takes tap t of hidden position (p + before - t) / stride; places where one of the taps
-    would take a position outside are left out of the fit.
-    """
-    out = []
-    places = np.arange(side)
-    for offset in range(stride):
-        taps = list(range(offset, size, stride))
-        here = places[(places + before) % stride == offset]
-        sources = [(here + before - tap) // stride for tap in taps]
-        inside = np.ones(len(here), dtype=bool)
-        for source in sources:
-            inside &= (source >= 0) & (source < inner)
-        if taps and inside.any():
-            out.append((taps, [source[inside] for source in sources], here[inside]))
-    return out

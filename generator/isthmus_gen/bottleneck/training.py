@@ -148,8 +148,8 @@ class Trainer:
         self.count = tf.Variable(0.0)
         channels = inserted.plan.channels
         self.rate = RateModel(tf, channels, plan.levels) if plan.coder == "isthmus" else None
-        self._step = tf.function(self._update, reduce_retracing=True)
-        self._judge = tf.function(self._measure, reduce_retracing=True)
+        self._step = tf.function(self._update, autograph=False, reduce_retracing=True)
+        self._judge = tf.function(self._measure, autograph=False, reduce_retracing=True)
 
     def start(self) -> bool:
         """Weights to start from; False where they stay random. Counts for the rate term."""
@@ -177,7 +177,7 @@ class Trainer:
 
     def arrays(self) -> list[npt.NDArray[Any]]:
         """Everything that training changes, in a fixed order."""
-        return [np.array(v) for v in self._all()]
+        return [v.numpy().copy() for v in self._all()]
 
     def set_arrays(self, arrays: list[npt.NDArray[Any]]) -> None:
         """The inverse of ``arrays``."""

@@ -144,6 +144,24 @@ def generate(
         str,
         typer.Option(help="near-lossless from floats: minimum and maximum per tensor or channel."),
     ] = "tensor",
+    channels: Annotated[int | None, typer.Option(help="bottleneck: its channels; 1..1024.")] = None,
+    stride: Annotated[
+        int | None, typer.Option(help="bottleneck: its sides are smaller by this; 1..16; else 2.")
+    ] = None,
+    trained: Annotated[
+        Path | None,
+        typer.Option(help="bottleneck: a network that `isthmus bottleneck` wrote; else trained."),
+    ] = None,
+    rate_weight: Annotated[
+        float, typer.Option(help="bottleneck: what a bit of a frame costs in the training's loss.")
+    ] = 2e-5,
+    bottleneck_epochs: Annotated[
+        int, typer.Option(help="bottleneck: passes of its training over the calibration set.")
+    ] = 20,
+    work: Annotated[
+        Path | None,
+        typer.Option(help="bottleneck: folder where an interrupted training goes on."),
+    ] = None,
     levels: Annotated[
         str | None,
         typer.Option(help="N, or N,N,... for a ladder of rungs; 2..256; 4 by default."),
@@ -274,6 +292,11 @@ def generate(
             "min_max": min_max,
             **({} if bounds is None else {"bounds": parse_bounds(bounds)}),
             **({} if levels is None else {"levels": parse_levels(levels)}),
+            "channels": channels,
+            "stride": stride,
+            "trained": trained,
+            "rate_weight": rate_weight,
+            "bottleneck_epochs": bottleneck_epochs,
             "rungs": rungs,
             "max_loss": max_loss,
             "scheme": scheme,
@@ -302,7 +325,7 @@ def generate(
         }
     )
     with progress_bar() as progress:
-        made = run(options, progress, ray=ray)
+        made = run(options, progress, ray=ray, work=work)
     data = {"out": str(out), **made.report}
     Output(json).result(data, lambda console: show_report(console, out, made.report))
 
