@@ -48,6 +48,7 @@ def test_a_line_is_one_json_object(out: io.StringIO) -> None:
 
 
 def test_libraries_log_in_the_same_form(out: io.StringIO) -> None:
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # as another uvicorn leaves it
     configure_logs(LogConfig(), out)
     logging.getLogger("uvicorn.error").info("Uvicorn running on %s", "http://127.0.0.1:1")
     logging.getLogger("uvicorn.access").info("GET / 200")

@@ -109,6 +109,7 @@ def configure_logs(config: LogConfig, stream: TextIO | None = None) -> None:
         library = logging.getLogger(name)
         library.handlers.clear()
         library.propagate = True
+        library.setLevel(logging.NOTSET)  # an application that embeds uvicorn may have set others
     logging.getLogger("uvicorn.access").setLevel(logging.WARNING)
 
 
