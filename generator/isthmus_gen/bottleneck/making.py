@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from isthmus.errors import OptionError
-from isthmus_gen.bottleneck.collection import collect
+from isthmus_gen.bottleneck.collection import CutSet, collect
 from isthmus_gen.bottleneck.measure import clip_of, evaluate
 from isthmus_gen.bottleneck.plan import TrainingPlan
 from isthmus_gen.bottleneck.trained_file import read_account, trained_bytes
@@ -26,6 +26,7 @@ __all__ = [
     "MadeBottleneck",
     "Prepared",
     "check_no_ray",
+    "data_digest",
     "make_bottleneck",
     "prepare_bottleneck",
 ]
@@ -73,23 +74,27 @@ def make_bottleneck(
     progress: Progress = no_progress,
     *,
     work: Path | None = None,
+    found: CutSet | None = None,
+    digest: str | None = None,
 ) -> MadeBottleneck:
     """Inserts the units at ``cut``, trains them and measures them on the inputs held out.
 
     The weights inside ``model`` are shared: with ``plan.train`` "all" they are others afterwards.
-    ``work`` is a folder for checkpoints. Raises what ``insert``, ``collect`` and ``train`` raise.
+    ``work`` is a folder for checkpoints; ``found`` and ``digest`` are what ``collect`` and
+    ``data_digest`` gave before for the same cut and data. Raises what ``insert``, ``collect`` and
+    ``train`` raise.
     """
     place = resolve_cut(model, cut)
     inserted = insert(model, place, channels, stride, seed=plan.seed)
     everything = plan.train == "all"
-    found = collect(
-        model, place, data, preprocessing, progress, features=False if everything else None
-    )
-    digest = hashlib.sha256(model.path.read_bytes()).hexdigest()
+    if found is None:
+        found = collect(
+            model, place, data, preprocessing, progress, features=False if everything else None
+        )
     about = {
         "format": 1,
         "model": model.path.name,
-        "model_sha256": digest,
+        "model_sha256": hashlib.sha256(model.path.read_bytes()).hexdigest(),
         "cut": place.name,
         "channels": channels,
         "stride": stride,
@@ -98,14 +103,15 @@ def make_bottleneck(
         "inputs": len(data),
         "preprocessing": preprocessing.as_dict(),
     }
-    key = json.dumps([about, _data_digest(data)], sort_keys=True)
+    key = json.dumps([about, digest or data_digest(data)], sort_keys=True)
     trained = train(inserted, found, plan, progress, work=work, key=key)
     figures = evaluate(inserted, plan, found, found, found.held_out, progress)
     about |= {"training": trained.as_dict(), "figures": figures.as_dict()}
     return MadeBottleneck(trained_bytes(inserted.whole, about), about)
 
 
-def _data_digest(data: DataSet) -> str:
+def data_digest(data: DataSet) -> str:
+    """SHA-256 of inputs and labels, in hexadecimal."""
     digest = hashlib.sha256()
     for x, y in data.batches(1024):
         digest.update(x.tobytes())

@@ -9,10 +9,19 @@ __all__ = ["register"]
 
 def register(app: Any) -> None:
     """Adds the generator's commands."""
-    from isthmus_gen.cli import bottleneck, demo, evaluate, generate, manifests, verify
+    from isthmus_gen.cli import (
+        bottleneck,
+        bottleneck_search,
+        demo,
+        evaluate,
+        generate,
+        manifests,
+        verify,
+    )
 
     generate.register(app)
     bottleneck.register(app)
+    bottleneck_search.register(app)
     verify.register(app)
     evaluate.register(app)
     manifests.register(app)
