@@ -7,7 +7,6 @@ nearest integer, and every expected level can be worked out exactly without the 
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections.abc import Sequence
 from fractions import Fraction
@@ -15,12 +14,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from independent_model import Model
+from independent_codec import AnyModel, IndependentCodec
+from independent_near import NearModel
 
 from isthmus.binarisation import binarisation
 from isthmus.codec import float32_keys, payload_max
 from isthmus.codec.bound import neighbour_payload_max
-from isthmus.codec.packets import smallest_packet
+from isthmus.codec.packets import packet_need
 from isthmus.profile import Contexts, Packets, Profile, Rung, TensorSpec
 
 _SPAN = {"int8": 255, "int16": 65535}
@@ -98,6 +98,11 @@ def tensor_of(profile: Profile, levels: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """A tensor of the profile's shape and dtype with these levels in its largest rung."""
     dtype = profile.tensor.dtype
     wanted = levels.astype(np.int64).reshape(profile.tensor.shape)
+    if profile.scheme == "trained":
+        # values are whole numbers, and so is what one is in steps of the tensor's own
+        finest = max(profile.rungs, key=lambda rung: rung.levels)
+        real = np.array(finest.values, np.int64)[wanted]
+        return (real * round(1 / profile.tensor.scale) + profile.tensor.zero_point).astype(dtype)
     if dtype == "float32":
         return wanted.astype(np.float32)
     top = max(rung.levels for rung in profile.rungs) - 1
@@ -224,7 +229,7 @@ def neighbour_profile(
 
 def with_packets(profile: Profile, unit: int, size: int | None = None) -> Profile:
     """The profile with packets of ``size`` bytes, or of the smallest size allowed."""
-    least = max(smallest_packet(r.levels, r.rate, unit) for r in profile.rungs)
+    least = max(packet_need(rung, unit) for rung in profile.rungs)
     packets = Packets(size or max(20, least), unit)
     return dataclasses.replace(profile, packets=packets, slice_rows=max(1, profile.tensor.rows))
 
@@ -235,15 +240,23 @@ def hostile_levels(profile: Profile, rung: int = 0) -> npt.NDArray[np.uint8]:
     By the independent model, so that nothing here trusts the code under test.
     """
     chosen = profile.rungs[rung]
-    model = Model(json.loads(profile.canonical()), rung, 0)
+    model = IndependentCodec(profile.canonical()).model(rung, 0)
     spent = 0.0
     for _ in range(profile.tensor.elements):
         spent += put_dearest(model, chosen.levels, spent)
     return np.array(model.levels, dtype=np.uint8)
 
 
-def put_dearest(model: Model, levels: int, spent: float) -> float:
+def put_dearest(model: AnyModel, levels: int, spent: float) -> float:
     """Puts the level that costs most at this moment after ``spent`` bits; what it cost, bits."""
+    if isinstance(model, NearModel):
+        costs = [
+            sum(bits - math.log2(size) for _, size, bits in model.parts(level))
+            for level in range(levels)
+        ]
+        level = max(range(levels), key=costs.__getitem__)
+        model.coded(level, int((spent + costs[level]) / 8))
+        return costs[level]
     words = model.words[:levels]
     chances = model.chances()
     cost = [-math.log2(value / 65536) for value in chances.values]
@@ -259,11 +272,11 @@ def put_dearest(model: Model, levels: int, spent: float) -> float:
 def hostile_packets(profile: Profile) -> npt.NDArray[np.uint8]:
     """The same for a profile with packets: every packet is filled with what costs most in it."""
     assert profile.packets is not None
-    data = json.loads(profile.canonical())
+    codec = IndependentCodec(profile.canonical())
     levels = profile.rungs[0].levels
     unit, room = profile.packets.unit, 8 * (profile.packets.bytes - 13)
     out: list[int] = []
-    model, spent = Model(data, 0, 0), 0.0
+    model, spent = codec.model(0, 0), 0.0
     while len(out) < profile.tensor.elements:
         for _ in range(2):
             before = len(model.levels)
@@ -271,6 +284,6 @@ def hostile_packets(profile: Profile) -> npt.NDArray[np.uint8]:
                 spent += put_dearest(model, levels, spent)
             if spent < room + 8 or before == 0:
                 break
-            model, spent = Model(data, 0, len(out)), 0.0
+            model, spent = codec.model(0, len(out)), 0.0
         out += model.levels[-unit:]
     return np.array(out, dtype=np.uint8)

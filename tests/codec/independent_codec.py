@@ -17,15 +17,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from independent_interval import Interval, RefusedError
 from independent_model import Model
+from independent_near import NearModel
 
+AnyModel = Model | NearModel
 
-class RefusedError(Exception):
-    """A frame that must not be decoded, with the number of the reason."""
-
-    def __init__(self, code: int) -> None:
-        super().__init__(f"status {code}")
-        self.code = code
+__all__ = ["AnyModel", "Decoded", "IndependentCodec", "Interval", "RefusedError", "crc32"]
 
 
 @dataclass
@@ -49,57 +47,6 @@ def crc32(data: bytes) -> int:
         if message >> (place + 32) & 1:
             message ^= divisor << place
     return int(f"{message & 0xFFFFFFFF:032b}"[::-1], 2) ^ 0xFFFFFFFF
-
-
-class Interval:
-    """[low, low + width) in units of 2^-32 * 256^-shifts; everything exact."""
-
-    def __init__(self) -> None:
-        self.low = 0
-        self.width = 2**32 - 1
-        self.shifts = 0
-
-    def split(self, chance: int) -> int:
-        """Width of the zero's part, which comes first; ``chance`` of a one in 1/65536."""
-        return self.width - self.width // 4096 * ((chance + 8) // 16)
-
-    def copy(self) -> Interval:
-        """The same state, to come back to."""
-        out = Interval()
-        out.low, out.width, out.shifts = self.low, self.width, self.shifts
-        return out
-
-    def narrow(self, chance: int, one: bool) -> None:
-        """Keeps the part of a bin."""
-        zero = self.split(chance)
-        if one:
-            self.low += zero
-            self.width -= zero
-        else:
-            self.width = zero
-        while self.width < 2**24:
-            self.low *= 256
-            self.width *= 256
-            self.shifts += 1
-
-    def shortest(self) -> bytes:
-        """Of the byte strings that, with zeros after them, lie inside: the shortest, then least."""
-        unit = 2**32 * 256**self.shifts
-        size = 0
-        while True:
-            number = -(-self.low * 256**size // unit)
-            if number * unit < (self.low + self.width) * 256**size:
-                return number.to_bytes(size, "big") if size else b""
-            size += 1
-
-    def flushed(self) -> bytes:
-        """The same with the zero bytes that the coder's window and flush leave at the end."""
-        size = self.shifts + (0 < self.low % 2**32 <= 2**32 - self.width)
-        return self.shortest().ljust(size, b"\0")
-
-    def state(self) -> tuple[int, int, int]:
-        """What a coder with a 32-bit window holds here."""
-        return self.low % 2**32, self.width, self.shifts
 
 
 class IndependentCodec:
@@ -132,8 +79,16 @@ class IndependentCodec:
         keys = [2**32 - 1 - w if w >= 2**31 else w + 2**31 for w in words]
         return [sum(t <= key for t in tables["thresholds_f32"]) for key in keys]
 
-    def code(self, model: Model, interval: Interval, levels: list[int]) -> None:
+    def model(self, rung: int, start: int, *, flat: bool = False) -> AnyModel:
+        """What foretells the elements of a slice or packet that begins with ``start``."""
+        kind = NearModel if self.profile["scheme"] == "trained" else Model
+        return kind(self.profile, rung, start, flat=flat)
+
+    def code(self, model: AnyModel, interval: Interval, levels: list[int]) -> None:
         """Codes elements into ``interval``."""
+        if isinstance(model, NearModel):
+            model.code(interval, levels)
+            return
         for level in levels:
             chances = model.chances()
             for context, one in model.words[level]:
@@ -145,7 +100,7 @@ class IndependentCodec:
         self, rung: int, levels: list[int], start: int = 0
     ) -> tuple[bytes, tuple[int, int, int]]:
         """Payload and final state of a slice that begins with the element ``start``."""
-        model, interval = Model(self.profile, rung, start), Interval()
+        model, interval = self.model(rung, start), Interval()
         self.code(model, interval, levels)
         return interval.shortest(), interval.state()
 
@@ -185,7 +140,7 @@ class IndependentCodec:
         self, rung: int, first: int, units: list[list[int]], *, flat: bool
     ) -> tuple[Interval, int]:
         """(what is coded, units) of the packet that begins with unit ``first``."""
-        model = Model(self.profile, rung, first * self.packets["unit"], flat=flat)
+        model = self.model(rung, first * self.packets["unit"], flat=flat)
         interval, count = Interval(), 0
         for unit in units[first : first + 256]:
             next_model, next_interval = model.copy(), interval.copy()
@@ -232,7 +187,7 @@ class IndependentCodec:
                     parts.append((at, units * self.packets["unit"], payload, flat))
                     at += units * self.packets["unit"]
             for first, elements, payload, flat in parts:
-                model, interval = Model(self.profile, rung, first, flat=flat), Interval()
+                model, interval = self.model(rung, first, flat=flat), Interval()
                 self.code(model, interval, levels[first : first + elements])
                 header = 12 + 2 * (len(self.parts) > 1)
                 whole = header + len(interval.flushed())
@@ -357,15 +312,26 @@ class IndependentCodec:
         self, rung: int, payload: bytes, count: int, start: int = 0, *, flat: bool = False
     ) -> tuple[list[int], tuple[int, int, int]]:
         """Levels and final state of one payload."""
-        model, interval = Model(self.profile, rung, start, flat=flat), Interval()
+        model, interval = self.model(rung, start, flat=flat), Interval()
+        number = int.from_bytes(payload, "big")
+        if number * 2**32 >= interval.width * 256 ** len(payload):
+            raise RefusedError(10)
+        if isinstance(model, NearModel):
+            model.take(interval, number, len(payload), count)
+        else:
+            self.take_bins(model, interval, payload, count)
+        if payload != interval.shortest():
+            raise RefusedError(10)
+        return model.levels, interval.state()
+
+    def take_bins(self, model: Model, interval: Interval, payload: bytes, count: int) -> None:
+        """Decodes ``count`` elements, bin by bin."""
+        number = int.from_bytes(payload, "big")
         book = {word: level for level, word in enumerate(model.words)}
         tree: dict[tuple[tuple[int, int], ...], int] = {}
         for whole in book:
             for size in range(len(whole)):
                 tree[whole[:size]] = whole[size][0]
-        number = int.from_bytes(payload, "big")
-        if number * 2**32 >= interval.width * 256 ** len(payload):
-            raise RefusedError(10)
         for _ in range(count):
             word: tuple[tuple[int, int], ...] = ()
             chances = model.chances()
@@ -380,6 +346,3 @@ class IndependentCodec:
             if book[word] >= model.rung["levels"]:
                 raise RefusedError(11)
             model.coded(book[word], interval.shifts)
-        if payload != interval.shortest():
-            raise RefusedError(10)
-        return model.levels, interval.state()
