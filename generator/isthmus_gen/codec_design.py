@@ -104,7 +104,10 @@ def design_near_lossless(
     if options.mtu:
         # packets begin anew about as often as slices of so many rows, at four bits an element
         restarts = max(1, min(rows, 2 * options.mtu // max(1, tensor.row_elements)))
-    made = design_near_rungs(tensor, statistics, tensors, options.bounds, rows, restarts)
+    made = design_near_rungs(
+        tensor, statistics, tensors, options.bounds, rows, restarts,
+        channels=options.min_max == "channel",
+    )  # fmt: skip
     return [RungDesign(near.rung, near.quantizer, near.report) for near in made]
 
 

@@ -57,9 +57,16 @@ def check_method(method: str, path: str = "method") -> Method:
     raise OptionError(path, f"is {method!r:.60}", allowed=", ".join(METHODS))
 
 
-def zero_level(rung: Rung) -> int:
-    """The level of a rung whose cell holds the real value 0 (the number of thresholds <= 0)."""
-    return int(np.searchsorted(np.asarray(rung.thresholds, dtype=np.float64), 0.0, side="right"))
+def zero_level(rung: Rung) -> int | npt.NDArray[np.uint8]:
+    """The level of a rung whose cell holds the real value 0 (the number of thresholds <= 0).
+
+    Where every channel has its own grid: uint8 [C], that of each.
+    """
+    thresholds = np.asarray(rung.thresholds, dtype=np.float64)
+    if rung.grids is not None:
+        reals = rung.grids.reals(thresholds)
+        return np.asarray((reals <= 0.0).sum(axis=1), dtype=np.uint8)
+    return int(np.searchsorted(thresholds, 0.0, side="right"))
 
 
 def conceal(
@@ -68,7 +75,7 @@ def conceal(
     method: str = "fit",
     *,
     batch: bool = False,
-    zero: float = 0.0,
+    zero: float | npt.NDArray[Any] = 0.0,
     mean: npt.NDArray[np.float32] | None = None,
     packet_rows: int = 4,
 ) -> npt.NDArray[Any]:
@@ -77,7 +84,8 @@ def conceal(
     features     float32 of the tensor's shape, or [n, *shape] with ``batch``; uint8 levels for the
                  methods "zero" and "nearest". What stands in missing elements is not read
     received     bool of the same shape, or of the tensor's shape for all of a batch
-    zero         what "zero" puts in, and every method where nothing arrived and no mean is given
+    zero         what "zero" puts in, and every method where nothing arrived and no mean is given;
+                 one number, or [channels]
     mean         the training set's means [channels], for channels of which nothing arrived
     packet_rows  rows of one channel that a packet of "caltec" holds
 
@@ -97,7 +105,7 @@ def conceal(
     gaps = _Gaps(out, mask)
     if gaps.count:
         if chosen == "zero":
-            gaps.fill(grid.dtype.type(zero))
+            gaps.fill(gaps.constant(zero))
         elif chosen == "nearest":
             gaps.fill(_nearest(gaps, zero, mean))
         elif chosen == "mean":
@@ -170,6 +178,11 @@ class _Gaps:
         """``values`` [n, channels] at the gaps."""
         return values[self.at[0]] if self.together else values[self.at[0], self.at[3]]
 
+    def constant(self, value: float | npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """``value``, or [channels], at the gaps, in the grid's dtype."""
+        shape = (len(self.grid), self.grid.shape[3])
+        return self.per_channel(np.broadcast_to(np.asarray(value, self.grid.dtype), shape))
+
     def column(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """One number a gap, shaped to go with values a gap."""
         return values[:, np.newaxis] if self.together else values
@@ -187,7 +200,7 @@ def _neighbours(mask: Mask) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]
     return before, np.minimum.accumulate(after, axis=1)[:, ::-1]
 
 
-def _nearest(gaps: _Gaps, zero: float, mean: Floats | None) -> npt.NDArray[Any]:
+def _nearest(gaps: _Gaps, zero: float | npt.NDArray[Any], mean: Floats | None) -> npt.NDArray[Any]:
     """The nearest received row's, else the nearest received position's, else the mean's."""
     rows = gaps.grid.shape[1]
     up = gaps.above <= gaps.below
@@ -198,7 +211,9 @@ def _nearest(gaps: _Gaps, zero: float, mean: Floats | None) -> npt.NDArray[Any]:
     return values
 
 
-def _nearest_position(gaps: _Gaps, zero: float, mean: Floats | None) -> npt.NDArray[Any]:
+def _nearest_position(
+    gaps: _Gaps, zero: float | npt.NDArray[Any], mean: Floats | None
+) -> npt.NDArray[Any]:
     """For gaps in columns that are lost whole: the nearest position in row-major order."""
     count, rows, positions, channels = gaps.grid.shape
     line = gaps.mask.reshape(count, rows * positions, -1)
@@ -215,13 +230,13 @@ def _nearest_position(gaps: _Gaps, zero: float, mean: Floats | None) -> npt.NDAr
     values: npt.NDArray[Any] = flat[(gaps.at[0], inside, *gaps.at[3:])]
     if none.any():
         if values.dtype == np.uint8:
-            values[none] = zero
+            values[none] = gaps.constant(zero)[none]
         else:
             values[none] = gaps.per_channel(_means(gaps, zero, mean))[none]
     return values
 
 
-def _means(gaps: _Gaps, zero: float, mean: Floats | None) -> Floats:
+def _means(gaps: _Gaps, zero: float | npt.NDArray[Any], mean: Floats | None) -> Floats:
     """Means of what arrived of each tensor's channels [n, channels], else what stands for them."""
     total = gaps.grid.sum(axis=(1, 2), dtype=np.float64)  # missing elements are zeros
     counts = np.broadcast_to(gaps.mask.sum(axis=(1, 2)), total.shape)
@@ -233,7 +248,7 @@ def _means(gaps: _Gaps, zero: float, mean: Floats | None) -> Floats:
     return np.where(counts > 0, total / np.maximum(counts, 1), rest).astype(np.float32)
 
 
-def _fit(gaps: _Gaps, zero: float, mean: Floats | None) -> Floats:
+def _fit(gaps: _Gaps, zero: float | npt.NDArray[Any], mean: Floats | None) -> Floats:
     """First-order autoregression along the rows, from the nearest row on either side."""
     rows = gaps.grid.shape[1]
     means = _means(gaps, zero, mean)

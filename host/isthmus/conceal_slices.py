@@ -127,7 +127,8 @@ class SliceDecoder:
                 "packets", f"hold no slice that can be decoded{why}", allowed="one or more"
             )
         rung, shape = good[0].header.rung, self.profile.tensor.shape
-        levels[~received] = zero_level(self.profile.rungs[rung])
+        blank = np.resize(zero_level(self.profile.rungs[rung]), levels.size)
+        levels[~received] = blank[~received]
         return PartialFrame(
             levels.reshape(shape), received.reshape(shape), rung, good[0].header.sequence,
             tuple(errors),

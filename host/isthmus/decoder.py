@@ -238,7 +238,7 @@ class Decoder:
             received,
             "nearest" if method == "auto" else method,
             batch=levels.ndim > len(self.profile.tensor.shape),
-            zero=chosen.values[zero_level(chosen)],
+            zero=chosen.features(np.asarray(zero_level(chosen), np.uint8)),
             mean=None if own is None else own.mean,
         )
 

@@ -206,6 +206,7 @@ class Profile:
             )
             for i, entry in enumerate(entries)
         )
+        _check_grids(tensor, rungs, path)
         extra = read.mapping("extra")
         profile = cls(tensor, rungs, slice_rows, extra, packets)
         if profile.slices > MAX_SLICES:
@@ -250,6 +251,17 @@ def _read_tensor(read: FieldReader) -> TensorSpec:
         scale=read.real("scale"),
         zero_point=read.integer("zero_point", -32768, 32767),
     )
+
+
+def _check_grids(tensor: TensorSpec, rungs: tuple[Rung, ...], path: str) -> None:
+    """Channels with grids of their own are those of the tensor's last axis."""
+    channels = max(1, tensor.shape[-1])
+    for index, rung in enumerate(rungs):
+        if rung.grids is not None and rung.grids.channels != channels:
+            raise BundleFormatError(
+                f"{path}.rungs[{index}].grids", f"are of {rung.grids.channels} channels",
+                allowed=f"{channels}",
+            )  # fmt: skip
 
 
 def _read_packets(read: FieldReader, tensor: TensorSpec) -> Packets:

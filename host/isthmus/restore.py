@@ -103,7 +103,6 @@ class Restorer:
                 "restorer", f"is {use!r:.60}", allowed=", ".join(get_args(RestoreMode))
             )
         self.profile = source if isinstance(source, Profile) else source.profile
-        self._values = [rung.values_array() for rung in self.profile.rungs]
         self.rungs: tuple[RungRestorer, ...] = ()
         if isinstance(source, Bundle) and use == "auto" and RESTORER in source.files:
             self.rungs = read_restorer(source)
@@ -111,7 +110,7 @@ class Restorer:
     @property
     def kinds(self) -> tuple[str, ...]:
         """What restores each rung: "values" (the profile's own), "centroids" or "conv"."""
-        return tuple(r.kind for r in self.rungs) or ("values",) * len(self._values)
+        return tuple(r.kind for r in self.rungs) or ("values",) * len(self.profile.rungs)
 
     def __call__(
         self,
@@ -142,7 +141,7 @@ class Restorer:
             )
         lost = None if missing is None else _mask(missing, levels.shape)
         if not self.rungs:
-            out = np.take(self._values[rung], levels)  # a third of the time of an index
+            out = self.profile.rungs[rung].features(levels)
             return out if lost is None else np.where(lost, np.float32(0.0), out)
         batch = levels.reshape(-1, *shape)
         restored = self.rungs[rung](batch, None if lost is None else lost.reshape(batch.shape))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ import numpy.typing as npt
 from isthmus.binarisation import binarisation
 from isthmus.errors import BundleFormatError
 from isthmus.fields import FieldReader
+from isthmus.grids import Grids, grids_dict, read_grids
 from isthmus.trained import Trained, read_trained, trained_dict
 
 __all__ = ["MAX_CONTEXTS", "Contexts", "Rung", "read_rung", "rung_dict"]
@@ -84,6 +87,9 @@ class Rung:
 
     bound           D: no value decoded is further than so many of 256 steps from the device's
     trained         the distributions that code the levels
+    grids           where each channel's steps lie; None where one grid is all channels'. With it
+                    thresholds and values count in steps, and thresholds_i16 and thresholds_f32 are
+                    [C * (N - 1)], channel after channel
     """
 
     levels: int
@@ -102,6 +108,7 @@ class Rung:
     size_ratios: tuple[int, ...] = ()
     bound: int | None = None
     trained: Trained | None = None
+    grids: Grids | None = None
 
     @property
     def context_count(self) -> int:
@@ -112,8 +119,22 @@ class Rung:
         return sets * binarisation(self.levels).context_count
 
     def values_array(self) -> npt.NDArray[np.float32]:
-        """The reconstruction values as float32 [N]."""
+        """The reconstruction values as float32 [N]; [C, N] where every channel has its grid."""
+        if self.grids is not None:
+            return self.grids.reals(self.values).astype(np.float32)
         return np.asarray(self.values, dtype=np.float32)
+
+    def features(self, levels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """The value of each of ``levels`` (any shape that ends in whole rows), float32."""
+        if self.grids is None:
+            return np.take(self._table, levels)  # a third of the time of an index
+        first = np.arange(self.grids.channels) * self.levels
+        rows = levels.reshape(-1, self.grids.channels)
+        return np.take(self._table, rows + first).reshape(levels.shape)
+
+    @cached_property
+    def _table(self) -> npt.NDArray[np.float32]:
+        return self.values_array()
 
 
 def rung_dict(rung: Rung, *, plain: bool) -> dict[str, Any]:
@@ -137,7 +158,8 @@ def rung_dict(rung: Rung, *, plain: bool) -> dict[str, Any]:
     out["size_ratios"] = list(rung.size_ratios)
     if rung.trained is not None:
         del out["rate"], out["initial"]
-        return out | {"bound": rung.bound, "trained": trained_dict(rung.trained)}
+        out |= {"bound": rung.bound, "trained": trained_dict(rung.trained)}
+        return out if rung.grids is None else out | {"grids": grids_dict(rung.grids)}
     out["contexts"] = None
     if rung.contexts is not None:
         out["contexts"] = {
@@ -150,10 +172,14 @@ def rung_dict(rung: Rung, *, plain: bool) -> dict[str, Any]:
 
 
 def _nondecreasing(
-    read: FieldReader, key: str, values: tuple[float, ...] | tuple[int, ...]
+    read: FieldReader, key: str, values: tuple[float, ...] | tuple[int, ...], length: int
 ) -> None:
-    if any(b < a for a, b in itertools.pairwise(values)):
-        raise BundleFormatError(f"{read.path}.{key}", "falls somewhere", allowed="nondecreasing")
+    """Refuses a row of ``length`` that falls."""
+    for start in range(0, len(values), length):
+        if any(b < a for a, b in itertools.pairwise(values[start : start + length])):
+            raise BundleFormatError(
+                f"{read.path}.{key}", "falls somewhere", allowed="nondecreasing"
+            )
 
 
 def _read_table(read: FieldReader, levels: int) -> bytes | None:
@@ -236,7 +262,10 @@ def read_rung(
     """
     read.only(*_keys(scheme))
     levels = read.integer("levels", 2, 256)
-    rung = _read_quantizer(read, dtype, levels, _GRID if scheme == "trained" else _QUANTIZERS)
+    grids = _read_grids(read, dtype, row_elements) if "grids" in read.data else None
+    rung = _read_quantizer(
+        read, dtype, levels, _GRID if scheme == "trained" else _QUANTIZERS, grids
+    )
     if scheme is not None:
         rung = dataclasses.replace(
             rung,
@@ -248,11 +277,13 @@ def read_rung(
             raise BundleFormatError(
                 f"{read.path}.table_i8", "moves values", allowed="0, 1, .. 255 for 256 levels"
             )
-        return dataclasses.replace(
-            rung,
-            bound=read.integer("bound", 0, 127),
-            trained=read_trained(read.child("trained"), levels, row_elements),
-        )
+        trained = read_trained(read.child("trained"), levels, row_elements)
+        if grids is not None and grids.channels != trained.channels:
+            raise BundleFormatError(
+                f"{read.path}.grids", f"are of {grids.channels} channels",
+                allowed=f"{trained.channels}",
+            )  # fmt: skip
+        return dataclasses.replace(rung, bound=read.integer("bound", 0, 127), trained=trained)
     contexts = None
     bins = binarisation(levels).context_count
     if scheme == "neighbour":
@@ -272,22 +303,36 @@ def _keys(scheme: str | None) -> list[str]:
     later = ("contexts", "budget_start", "size_ratios")
     if scheme == "trained":
         return [key for key in keys if key not in ("rate", "initial", "contexts")]
-    keys = [key for key in keys if key not in ("bound", "trained")]
+    keys = [key for key in keys if key not in ("bound", "trained", "grids")]
     return keys if scheme is not None else [key for key in keys if key not in later]
 
 
+def _read_grids(read: FieldReader, dtype: str, row_elements: int) -> Grids:
+    if dtype == "int8":
+        raise BundleFormatError(
+            f"{read.path}.grids", "are given for an int8 tensor", allowed="left out: it has one"
+        )
+    return read_grids(read.child("grids"), row_elements)
+
+
 def _read_quantizer(
-    read: FieldReader, dtype: str, levels: int, quantizers: tuple[str, ...]
+    read: FieldReader,
+    dtype: str,
+    levels: int,
+    quantizers: tuple[str, ...],
+    grids: Grids | None,
 ) -> Rung:
     """What every rung has: how values become levels and levels values."""
-    thresholds_f32 = read.integers("thresholds_f32", levels - 1, 0, 0xFFFFFFFF)
-    thresholds = read.reals("thresholds", levels - 1)
-    _nondecreasing(read, "thresholds_f32", thresholds_f32)
-    _nondecreasing(read, "thresholds", thresholds)
+    count = (levels - 1) * (1 if grids is None else grids.channels)
+    thresholds_f32 = read.integers("thresholds_f32", count, 0, 0xFFFFFFFF)
+    most = math.inf if grids is None else 255.0
+    thresholds = read.reals("thresholds", levels - 1, most)
+    _nondecreasing(read, "thresholds_f32", thresholds_f32, levels - 1)
+    _nondecreasing(read, "thresholds", thresholds, levels - 1)
     thresholds_i16 = None
     if read.data.get("thresholds_i16") is not None:
-        thresholds_i16 = read.integers("thresholds_i16", levels - 1, -32768, 32768)
-        _nondecreasing(read, "thresholds_i16", thresholds_i16)
+        thresholds_i16 = read.integers("thresholds_i16", count, -32768, 32768)
+        _nondecreasing(read, "thresholds_i16", thresholds_i16, levels - 1)
     table = _read_table(read, levels)
     if dtype == "int8" and table is None:
         raise BundleFormatError(f"{read.path}.table_i8", "is missing", allowed="a table")
@@ -299,11 +344,12 @@ def _read_quantizer(
         clip=(low, high),
         quantizer=read.choice("quantizer", quantizers),
         thresholds=thresholds,
-        values=read.reals("values", levels, _FLOAT32_MAX),
+        values=read.reals("values", levels, min(most, _FLOAT32_MAX)),
         rate=0,
         initial=(),
         table_i8=table,
         thresholds_i16=thresholds_i16,
         thresholds_f32=thresholds_f32,
         payload_max=read.integer("payload_max", 0, (1 << 21) - 1),
+        grids=grids,
     )

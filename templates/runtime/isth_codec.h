@@ -61,6 +61,7 @@ typedef struct isth_trained {
     uint16_t symbols; /* symbols with the escape, 2..256 */
     uint8_t outside; /* 17 times the class of a place outside the slice */
     uint8_t level_bits; /* bits of a level that is sent as it is, 1..8 */
+    uint8_t grids; /* whether thresholds are [channels][levels - 1], a grid for each channel */
 } isth_trained;
 
 /* One quantiser of the profile's ladder. */

@@ -84,6 +84,7 @@ static void restart(isth_encoder *e, uint32_t first, unsigned flat) {
     e->low = 0u;
     e->range = ISTH_RANGE_START;
     e->flat = 0u;
+    e->channel = 0u;
     load_contexts(rung, e->contexts);
 #if ISTH_WITH_NEIGHBOUR
     if (rung->choice != NULL) {
@@ -349,7 +350,8 @@ static void push_units(isth_encoder *e, isth_kind kind, const void *values, size
         size_t part = e->profile->packet_unit - e->unit_fill;
 
         part = part < count - done ? part : count - done;
-        isth_quantise(e->rung, kind, values, done, part, e->unit + e->unit_fill);
+        isth_quantise(e->rung, kind, values, done, part, e->channel + e->unit_fill,
+                      e->unit + e->unit_fill);
         e->unit_fill += (uint32_t)part;
         done += part;
         if (e->unit_fill == e->profile->packet_unit) {
@@ -375,7 +377,7 @@ static void push_chunks(isth_encoder *e, isth_kind kind, const void *values, siz
     while (done < count) {
         size_t part = count - done < CHUNK ? count - done : CHUNK;
 
-        isth_quantise(e->rung, kind, values, done, part, levels);
+        isth_quantise(e->rung, kind, values, done, part, e->channel, levels);
         code_levels(e, levels, part);
         done += part;
     }

@@ -4,14 +4,14 @@
 #include "isth_quantise.h"
 
 /* Number of thresholds not above the value: binary search, thresholds do not fall. */
-static unsigned level_of_i16(const isth_rung *rung, int32_t value) {
+static unsigned level_of_i16(const int32_t *thresholds, unsigned count, int32_t value) {
     unsigned low = 0u;
-    unsigned high = rung->levels - 1u;
+    unsigned high = count;
 
     while (low < high) {
         unsigned middle = (low + high) / 2u;
 
-        if (rung->thresholds_i16[middle] <= value) {
+        if (thresholds[middle] <= value) {
             low = middle + 1u;
         } else {
             high = middle;
@@ -34,16 +34,16 @@ static uint32_t bits_of(const float *value) {
 }
 
 /* The same for float32, compared by its bits: flipped so that they sort as unsigned integers. */
-static unsigned level_of_f32(const isth_rung *rung, const float *value) {
+static unsigned level_of_f32(const uint32_t *thresholds, unsigned count, const float *value) {
     unsigned low = 0u;
-    unsigned high = rung->levels - 1u;
+    unsigned high = count;
     uint32_t key = bits_of(value);
 
     key ^= (key & 0x80000000u) != 0u ? 0xFFFFFFFFu : 0x80000000u;
     while (low < high) {
         unsigned middle = (low + high) / 2u;
 
-        if (rung->thresholds_f32[middle] <= key) {
+        if (thresholds[middle] <= key) {
             low = middle + 1u;
         } else {
             high = middle;
@@ -66,8 +66,16 @@ int isth_quantisable(const isth_rung *rung, isth_kind kind) {
     }
 }
 
+/* Rows of thresholds: one for all elements, or one for each channel. */
+static uint32_t rows_of(const isth_rung *rung) {
+    return rung->trained != NULL && rung->trained->grids != 0u ? rung->trained->channels : 1u;
+}
+
 void isth_quantise(const isth_rung *rung, isth_kind kind, const void *values, size_t first,
-                   size_t count, uint8_t *levels) {
+                   size_t count, uint32_t channel, uint8_t *levels) {
+    const uint32_t rows = rows_of(rung);
+    const unsigned steps = rung->levels - 1u;
+    size_t row = channel % rows;
     size_t i;
 
     switch (kind) {
@@ -78,12 +86,16 @@ void isth_quantise(const isth_rung *rung, isth_kind kind, const void *values, si
         break;
     case ISTH_I16:
         for (i = 0; i < count; i++) {
-            levels[i] = (uint8_t)level_of_i16(rung, ((const int16_t *)values)[first + i]);
+            levels[i] = (uint8_t)level_of_i16(rung->thresholds_i16 + row * steps, steps,
+                                              ((const int16_t *)values)[first + i]);
+            row = row + 1u != rows ? row + 1u : 0u;
         }
         break;
     case ISTH_F32:
         for (i = 0; i < count; i++) {
-            levels[i] = (uint8_t)level_of_f32(rung, (const float *)values + first + i);
+            levels[i] = (uint8_t)level_of_f32(rung->thresholds_f32 + row * steps, steps,
+                                              (const float *)values + first + i);
+            row = row + 1u != rows ? row + 1u : 0u;
         }
         break;
     case ISTH_LEVELS:

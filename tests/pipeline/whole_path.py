@@ -55,7 +55,7 @@ def check_whole_path(root: Path, *, exact_front: bool = True) -> None:
             decoded = decoder.decode(frame)
             assert np.array_equal(decoded.levels, levels)
             assert np.array_equal(reference.decode(frame).levels, levels)
-            features = np.asarray(rung["values"], dtype=np.float32)[levels]
+            features = _features(rung, levels)
             assert decoded.features.dtype == np.float32
             assert np.array_equal(decoded.features, features)
             assert decoded.features.shape == profile.tensor.shape
@@ -68,8 +68,18 @@ def _levels(tensor: dict[str, Any], rung: dict[str, Any], values: npt.NDArray[An
         real = values.astype(np.float64)
     else:
         real = (values.astype(np.float64) - tensor["zero_point"]) * tensor["scale"]
+    if "grids" in rung:  # thresholds count in steps of the channel
+        real = (real - rung["grids"]["origins"]) / rung["grids"]["scales"]
     steps = np.asarray(rung["thresholds"], dtype=np.float64)
     return (real[..., np.newaxis] >= steps).sum(axis=-1).astype(np.uint8)
+
+
+def _features(rung: dict[str, Any], levels: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """The values of levels, in steps of the channel where each has its own."""
+    values = np.asarray(rung["values"], dtype=np.float64)[levels]
+    if "grids" in rung:
+        values = rung["grids"]["origins"] + np.asarray(rung["grids"]["scales"]) * values
+    return np.asarray(values, dtype=np.float32)
 
 
 def _check_answer(

@@ -219,6 +219,7 @@ def _trained_values(rung: Rung, trained: Trained, dtype: str) -> dict[str, Any]:
         "channels": trained.channels,
         "symbols": trained.symbol_count,
         "level_bits": trained.level_bits,
+        "grids": int(rung.grids is not None),
     }
 
 

@@ -48,6 +48,7 @@ def _paper_codec(profile: Profile, rung: Rung) -> Codec | None:
 class RungResult:
     """What one rung does on a data set. Accuracies and shares in 0..1, lengths in bytes.
 
+    thresholds, values        reals; () where every channel has its own
     bits_per_element          of the whole frame, headers included
     bits_per_element_payload  without headers
     bits_per_element_paper    of the same levels as one slice of scheme "paper", contexts started at
@@ -163,8 +164,8 @@ class RungMeter:
             levels=self.rung.levels,
             quantizer=self.rung.quantizer,
             clip=self.rung.clip,
-            thresholds=self.rung.thresholds,
-            values=self.rung.values,
+            thresholds=() if self.rung.grids is not None else self.rung.thresholds,
+            values=() if self.rung.grids is not None else self.rung.values,
             accuracy_decoded=self.tally.accuracy,
             agreement_decoded=self.tally.agreement,
             delta_decoded=self.tally.interval,

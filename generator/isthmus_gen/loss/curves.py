@@ -229,8 +229,8 @@ def _transmit(
                 levels.append(decoded.levels)
                 received.append(decoded.received)
             except MissingSliceError:  # nothing arrived: still a picture to be answered
-                blank = zero_level(profile.rungs[rung])
-                levels.append(np.full(profile.tensor.shape, blank, dtype=np.uint8))
+                blank = np.asarray(zero_level(profile.rungs[rung]), np.uint8)
+                levels.append(np.resize(blank, profile.tensor.shape))
                 received.append(np.zeros(profile.tensor.shape, dtype=np.bool_))
         lost, packets = lost + int(own.sum()), packets + len(own)
     return np.stack(levels), np.stack(received), lost, packets

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,7 +22,7 @@ from isthmus_gen.calibrate import (
     thresholds_f32_keys,
     thresholds_i16,
 )
-from isthmus_gen.near_lossless.grid import Grid, make_grid
+from isthmus_gen.near_lossless.grid import Grid, make_channel_grid, make_grid
 from isthmus_gen.near_lossless.training import TrainedDesign, train_distributions
 
 __all__ = ["NearRung", "design_near_rungs"]
@@ -41,9 +42,12 @@ def design_near_rungs(
     bounds: Sequence[int],
     slice_rows: int,
     restart_rows: int | None = None,
+    *,
+    channels: bool = False,
 ) -> list[NearRung]:
     """A rung for each of ``bounds``, trained on ``tensors``, for slices of ``slice_rows`` rows.
 
+    With ``channels`` every channel has its own grid of 256 steps (float32 and int16 tensors).
     ``restart_rows`` are the rows after which neighbours begin anew, by default a slice's.
 
     ``tensors`` are calibration tensors as the device holds them (int8, int16 or float32, the
@@ -51,7 +55,10 @@ def design_near_rungs(
     """
     elements = min(slice_rows, tensor.rows) * tensor.row_elements
     restarts = slice_rows if restart_rows is None else restart_rows
-    grids = [make_grid(tensor, statistics, bound) for bound in bounds]
+    grids = [
+        make_channel_grid(statistics, bound) if channels else make_grid(tensor, statistics, bound)
+        for bound in bounds
+    ]
     return [_design(grid, tensor, tensors, elements, restarts) for grid in grids]
 
 
@@ -66,7 +73,7 @@ def _design(
     bare = _bare_rung(grid, quantizer, tensor)
     profile = Profile(tensor, (bare,), max(1, tensor.rows))
     levels = [levels_of(profile, bare, one) for one in tensors]
-    made = train_distributions(tensor, grid.levels, grid.below, levels, slice_rows=restart_rows)
+    made = train_distributions(tensor, grid.levels, grid.blank, levels, slice_rows=restart_rows)
     limit = near_payload_max(made.trained.level_bits, elements)
     if limit > MAX_PAYLOAD:
         raise OptionError(
@@ -74,7 +81,7 @@ def _design(
             allowed=f"<= {MAX_PAYLOAD} bytes",
             remedy="cut the frame into slices with --slice-rows",
         )  # fmt: skip
-    rung = Rung(**{**vars(bare), "payload_max": limit, "trained": made.trained})
+    rung = dataclasses.replace(bare, payload_max=limit, trained=made.trained)
     return NearRung(rung, quantizer, _report(grid, quantizer, made, levels))
 
 
@@ -85,11 +92,14 @@ def _bare_rung(grid: Grid, quantizer: Quantizer, tensor: TensorSpec) -> Rung:
         table = lut_int8(quantizer, tensor.scale, tensor.zero_point).tobytes()
         assert table == grid.level_of_step().tobytes()  # one grid, told twice
     if tensor.dtype == "int16":
-        found = thresholds_i16(quantizer, tensor.scale, tensor.zero_point)
-        steps = tuple(int(value) for value in found)
+        steps = tuple(
+            int(value)
+            for one in grid.by_channel()
+            for value in thresholds_i16(one.quantizer(), tensor.scale, tensor.zero_point)
+        )
     return Rung(
         levels=grid.levels,
-        clip=(float(quantizer.clip.c_min), float(quantizer.clip.c_max)),
+        clip=grid.ends,
         quantizer=quantizer.kind,
         thresholds=tuple(float(value) for value in quantizer.thresholds),
         values=tuple(float(value) for value in quantizer.values),
@@ -97,9 +107,12 @@ def _bare_rung(grid: Grid, quantizer: Quantizer, tensor: TensorSpec) -> Rung:
         initial=(),
         table_i8=table,
         thresholds_i16=steps,
-        thresholds_f32=tuple(int(key) for key in thresholds_f32_keys(quantizer)),
+        thresholds_f32=tuple(
+            int(key) for one in grid.by_channel() for key in thresholds_f32_keys(one.quantizer())
+        ),
         payload_max=0,
         bound=grid.bound,
+        grids=grid.channels,
     )
 
 
@@ -117,8 +130,8 @@ def _report(
         "levels": grid.levels,
         "quantizer": quantizer.kind,
         "clip_rule": quantizer.clip.rule,
-        "clip_min": float(quantizer.clip.c_min),
-        "clip_max": float(quantizer.clip.c_max),
+        "clip_min": grid.ends[0],
+        "clip_max": grid.ends[1],
         "values": [float(value) for value in quantizer.values],
         "rate": None,
         "context_sets": len(trained.frequencies),
@@ -141,7 +154,8 @@ def _error(grid: Grid, share: npt.NDArray[np.float64]) -> float:
     level, steps = grid.level_of_step().astype(np.int64), grid.steps()
     squares = (np.arange(len(level)) - steps[level]).astype(np.float64) ** 2
     mean = np.bincount(level, squares) / np.bincount(level)
-    return float((share * mean).sum() * grid.scale**2)
+    square = np.mean([one.scale**2 for one in grid.by_channel()])
+    return float((share * mean).sum() * square)
 
 
 def table_bytes(trained: Trained) -> int:

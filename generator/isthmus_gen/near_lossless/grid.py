@@ -2,7 +2,7 @@
 
 An int8 front half has quantised already: its 256 values are the finest grid. A float or int16 front
 takes the published one (Choi and Bajic, MMSP 2018), 256 steps from the calibration set's minimum to
-its maximum. A bound above 0 is Isthmus's own.
+its maximum, or the same of every channel. A bound above 0 is Isthmus's own.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from isthmus.grids import Grids
 from isthmus.profile import TensorSpec
 from isthmus_gen.calibrate import ClipRange, Quantizer, TensorStatistics
 
-__all__ = ["Grid", "make_grid"]
+__all__ = ["Grid", "make_channel_grid", "make_grid"]
 
 _STEPS = 255
 
@@ -25,6 +26,8 @@ class Grid:
     """256 steps of ``scale`` from ``origin``, and every 2D + 1 of them a level.
 
     A value x is step (x - origin) / scale, rounded, 0 .. 255; ``zero`` is the step next to 0.
+    ``channels`` has the origin and scale of every channel, ``origin`` and ``scale`` are 0 and 1
+    then; step 0 is a level of all channels, whatever stands for 0 in each.
     """
 
     bound: int
@@ -32,6 +35,7 @@ class Grid:
     scale: float
     zero: int
     rule: str
+    channels: Grids | None = None
 
     @property
     def pitch(self) -> int:
@@ -47,6 +51,31 @@ class Grid:
     def levels(self) -> int:
         """N: the levels that cover steps 0 .. 255."""
         return self.below + 1 + -(-max(0, _STEPS - self.zero - self.bound) // self.pitch)
+
+    @property
+    def blank(self) -> int:
+        """The level that stands for 0, on average where channels differ."""
+        if self.channels is None:
+            return self.below
+        low, scale = np.asarray(self.channels.origins), np.asarray(self.channels.scales)
+        step = np.clip(np.floor(-low / scale + 0.5), 0, _STEPS).mean()
+        return int(self.level_of_step()[int(step)])
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The smallest and the largest real value of all steps."""
+        grids = self.by_channel()
+        low = min(grid.origin for grid in grids)
+        return low, max(grid.origin + _STEPS * grid.scale for grid in grids)
+
+    def by_channel(self) -> list[Grid]:
+        """The grid of each channel; itself alone where all have the same."""
+        if self.channels is None:
+            return [self]
+        return [
+            Grid(self.bound, origin, scale, self.zero, self.rule)
+            for origin, scale in zip(self.channels.origins, self.channels.scales, strict=True)
+        ]
 
     def steps(self) -> npt.NDArray[np.int64]:
         """int64 [N]: the step that each level stands for, none further than D from any of its own.
@@ -88,3 +117,12 @@ def make_grid(tensor: TensorSpec, statistics: TensorStatistics, bound: int) -> G
     scale = (high - low) / _STEPS
     zero = int(np.clip(np.floor(-low / scale + 0.5), 0, _STEPS))
     return Grid(bound, low, scale, zero, "min-max")
+
+
+def make_channel_grid(statistics: TensorStatistics, bound: int) -> Grid:
+    """The grid of ``bound`` that spans the minimum and maximum of each channel."""
+    low = np.asarray(statistics.channel_minimum, np.float64)
+    span = np.asarray(statistics.channel_maximum, np.float64) - low
+    span[span <= 0.0] = 1.0  # a constant channel: any grid will do that holds it
+    grids = Grids(tuple(low.tolist()), tuple((span / _STEPS).tolist()))
+    return Grid(bound, 0.0, 1.0, 0, "min-max of each channel", grids)

@@ -46,17 +46,28 @@ def levels_of(profile: Profile, rung: Rung, tensor: npt.NDArray[Any]) -> npt.NDA
         found: npt.NDArray[np.uint8] = table[flat.view(np.uint8) ^ np.uint8(0x80)]
         return found
     if flat.dtype == np.int16 and rung.thresholds_i16 is not None:
-        steps = np.asarray(rung.thresholds_i16, dtype=np.int32)
-        return np.searchsorted(steps, flat.astype(np.int32), side="right").astype(np.uint8)
+        return _reached(rung, np.asarray(rung.thresholds_i16, np.int32), flat.astype(np.int32))
     if flat.dtype == np.float32:
-        keys = np.asarray(rung.thresholds_f32, dtype=np.uint32)
-        return np.searchsorted(keys, float32_keys(flat), side="right").astype(np.uint8)
+        return _reached(rung, np.asarray(rung.thresholds_f32, np.uint32), float32_keys(flat))
     raise DataDtypeError(
         "tensor",
         f"has dtype {flat.dtype}",
         allowed=f"{profile.tensor.dtype} or float32",
         remedy="give the tensor as the front half writes it",
     )
+
+
+def _reached(
+    rung: Rung, thresholds: npt.NDArray[Any], flat: npt.NDArray[Any]
+) -> npt.NDArray[np.uint8]:
+    """How many thresholds each value reaches: the tensor's, or those of its channel."""
+    if rung.grids is None:
+        return np.searchsorted(thresholds, flat, side="right").astype(np.uint8)
+    channels = rung.grids.channels
+    out = np.empty((len(flat) // channels, channels), np.uint8)
+    for channel, row in enumerate(thresholds.reshape(channels, -1)):
+        out[:, channel] = np.searchsorted(row, flat[channel::channels], side="right")
+    return out.reshape(-1)
 
 
 def check_levels(profile: Profile, rung: Rung, levels: npt.NDArray[Any]) -> None:

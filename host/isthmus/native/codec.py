@@ -319,6 +319,7 @@ class NativeCodec:
         out.symbols = trained.symbol_count
         out.outside = tables.outside
         out.level_bits = trained.level_bits
+        out.grids = int(rung.grids is not None)
         self._keep.append(out)
         return out
 
