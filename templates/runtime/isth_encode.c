@@ -5,7 +5,7 @@
  * length is known. A full buffer does not stop the pass: bytes are counted on, so the caller
  * learns the size needed, and no byte outside the buffer is touched.
  */
-#include "isth_encode_loops.h"
+#include "isth_encode_near.h"
 #include "isth_quantise.h"
 
 enum { STATE_IDLE = 0, STATE_OPEN = 1 };
@@ -175,43 +175,10 @@ static void code_values(isth_encoder *e, const uint8_t *centre, const int8_t *va
 }
 #endif
 
-#if ISTH_WITH_TRAINED
-/* Near-lossless levels; those that int8 cannot hold go as values 128 less. */
-static void code_near_levels(isth_encoder *e, const uint8_t *levels, size_t count) {
-    const isth_rung *rung = e->rung;
-    const uint32_t bias = rung->levels > 128u ? 128u : 0u;
-    isth_trained_run run = {NULL, NULL, 0u, 0u, NULL, NULL, NULL, 0u, NULL, NULL};
-    int8_t values[CHUNK];
-
-    run.table = rung->trained->levels + bias;
-    run.bias = bias;
-    while (count != 0u) {
-        size_t part = count < CHUNK ? count : CHUNK;
-        size_t i;
-
-        for (i = 0; i < part; i++) {
-            values[i] = (int8_t)((int)levels[i] - (int)bias);
-        }
-        isth_code_trained(e, &run, values, part);
-        levels += part;
-        count -= part;
-    }
-}
-
-static void code_near_i8(isth_encoder *e, const int8_t *values, size_t count) {
-    const isth_rung *rung = e->rung;
-    isth_trained_run run = {NULL, NULL, 0u, 0u, NULL, NULL, NULL, 0u, NULL, NULL};
-
-    run.table = rung->trained->values + 128;
-    run.centre = rung->table_i8 + 128;
-    isth_code_trained(e, &run, values, count);
-}
-#endif
-
 static void code_levels(isth_encoder *e, const uint8_t *levels, size_t count) {
 #if ISTH_WITH_TRAINED
     if (e->rung->trained != NULL) {
-        code_near_levels(e, levels, count);
+        isth_code_near_levels(e, levels, count);
         return;
     }
 #endif
@@ -421,7 +388,7 @@ isth_status isth_encoder_push_i8(isth_encoder *e, const int8_t *values, size_t c
     e->remaining -= (uint32_t)count;
 #if ISTH_WITH_TRAINED
     if (e->rung->trained != NULL) {
-        code_near_i8(e, values, count);
+        isth_code_near_i8(e, values, count);
         return ISTH_OK;
     }
 #endif

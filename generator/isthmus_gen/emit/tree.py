@@ -33,6 +33,7 @@ RUNTIME_FILES = (
     "isth_decode_loops.h",
     "isth_encode.c",
     "isth_encode_loops.h",
+    "isth_encode_near.h",
     "isth_frame.c",
     "isth_link.c",
     "isth_link.h",

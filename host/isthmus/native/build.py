@@ -42,6 +42,7 @@ _RUNTIME_HEADERS = (
     "isth_config.h",
     "isth_decode_loops.h",
     "isth_encode_loops.h",
+    "isth_encode_near.h",
     "isth_quantise.h",
 )
 _FLAGS = ("-std=c99", "-O3", "-fPIC", "-shared")
