@@ -10,7 +10,14 @@ from pathlib import Path
 
 from isthmus.errors import OutputError
 
-__all__ = ["RUNTIME_ABI", "kernel_root", "resource_root", "runtime_root", "target_root", "template_root"]
+__all__ = [
+    "RUNTIME_ABI",
+    "kernel_root",
+    "resource_root",
+    "runtime_root",
+    "target_root",
+    "template_root",
+]
 
 #: ISTH_ABI of the runtime: trees and front halves are made for it.
 RUNTIME_ABI = 3
