@@ -10,15 +10,24 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from fractions import Fraction
+from typing import Any
 
 from codec_profiles import Draws, with_packets
 
 from isthmus.codec import float32_keys
 from isthmus.codec.near_bound import near_payload_max
+from isthmus.grids import Grids
 from isthmus.profile import Profile, Rung, TensorSpec
 from isthmus.trained import Trained
 
-__all__ = ["FREQUENCIES", "grid_centres", "near_profile", "near_rung", "trained_for"]
+__all__ = [
+    "FREQUENCIES",
+    "grid_centres",
+    "near_of_levels",
+    "near_profile",
+    "near_rung",
+    "trained_for",
+]
 
 FREQUENCIES = ("random", "even", "steep", "spike", "escape")
 """Kinds of distributions: any, all symbols alike, each half the one before, one symbol alone, and
@@ -29,7 +38,7 @@ def grid_centres(zero: int, bound: int) -> list[int]:
     """The steps that levels stand for before the ends are cut: BITSTREAM.md, 13.1, word by word."""
     pitch = 2 * bound + 1
     candidates = [zero + k * pitch for k in range(-256, 257)]
-    return [c for c in candidates if any(abs(step - c) <= bound for step in range(256))]
+    return [c for c in candidates if c + bound >= 0 and c - bound <= 255]
 
 
 def _sizes(symbols: int, kind: str, rng: Draws) -> tuple[int, ...]:
@@ -74,7 +83,7 @@ def trained_for(
     total = max(class_of) + 1
     cell_of = rng.several(0, cells or rng.one(1, 33), total**3)
     rows = distributions or rng.one(1, 20)
-    own = own or rng.one(1, min(levels, 255) + 1)
+    own = min(own or rng.one(1, 256), levels, 255)
     order = sorted(range(levels), key=rng.several(0, 1 << 30, levels).__getitem__)
     symbols = [0] * levels
     for symbol, level in enumerate(order[:own], start=1):
@@ -87,6 +96,22 @@ def trained_for(
         symbols=bytes(symbols),
         frequencies=tuple(_sizes(own + 1, kind, rng) for _ in range(rows)),
     )
+
+
+def channel_grids(rung: Rung, dtype: str, channels: int, offset: int) -> Rung:
+    """``rung``, made for zero 0, with a grid for each channel c: from -c on, in steps below 1."""
+    grids = Grids(
+        tuple(-float(c) for c in range(channels)),
+        tuple(0.5 ** (1 + c % 3) for c in range(channels)),
+    )
+    reals = [
+        Fraction(origin) + Fraction(scale) * Fraction(edge)
+        for origin, scale in zip(grids.origins, grids.scales, strict=True)
+        for edge in rung.thresholds
+    ]
+    steps = tuple(math.ceil(257 * real) + offset for real in reals) if dtype == "int16" else None
+    keys = tuple(int(key) for key in float32_keys([float(real) for real in reals]))
+    return dataclasses.replace(rung, grids=grids, thresholds_i16=steps, thresholds_f32=keys)
 
 
 def near_rung(bound: int, zero: int, dtype: str, elements: int, trained: Trained | None) -> Rung:
@@ -114,6 +139,12 @@ def near_rung(bound: int, zero: int, dtype: str, elements: int, trained: Trained
     )  # fmt: skip
 
 
+def near_of_levels(levels: int, shape: tuple[int, ...], **given: Any) -> Profile:
+    """The profile of the largest bound whose grid has ``levels`` levels or more."""
+    fine = [bound for bound in range(128) if len(grid_centres(127, bound)) >= levels]
+    return near_profile(max(fine), shape, zero=127, **given)
+
+
 def near_profile(
     bounds: int | Sequence[int],
     shape: tuple[int, ...],
@@ -125,18 +156,27 @@ def near_profile(
     unit: int | None = None,
     packet_bytes: int | None = None,
     kind: str = "random",
+    grids: bool = False,
     **given: int | None,
 ) -> Profile:
-    """A profile with a rung for each bound; ``given`` as :func:`trained_for`."""
+    """A profile with a rung for each bound; ``given`` as :func:`trained_for`.
+
+    ``grids``: each channel, which are those of the last axis then, has its own.
+    """
+    if grids:
+        zero, given = 0, {**given, "channels": shape[-1]}
     rng = Draws(seed)
     scale, offset = {
-        "int8": (1.0, zero - 128), "int16": (1 / 257, 257 * zero - 32768), "float32": (1.0, 0),
+        "int8": (1.0, zero - 128), "float32": (1.0, 0),
+        "int16": (1 / 257, 257 * (shape[-1] if grids else zero) - 32768),
     }[dtype]  # fmt: skip
     spec = TensorSpec("features", shape, dtype, scale, offset)
     rows = slice_rows or max(1, spec.rows)
     rungs = []
     for bound in (bounds,) if isinstance(bounds, int) else bounds:
         bare = near_rung(bound, zero, dtype, min(rows, spec.rows) * spec.row_elements, None)
+        if grids:
+            bare = channel_grids(bare, dtype, shape[-1], offset)
         trained = trained_for(bare.levels, spec.row_elements, rng, kind=kind, **given)
         rungs.append(dataclasses.replace(bare, trained=trained))
     profile = Profile(spec, tuple(rungs), rows, {})

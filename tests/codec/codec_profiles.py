@@ -101,8 +101,11 @@ def tensor_of(profile: Profile, levels: npt.NDArray[Any]) -> npt.NDArray[Any]:
     if profile.scheme == "trained":
         # values are whole numbers, and so is what one is in steps of the tensor's own
         finest = max(profile.rungs, key=lambda rung: rung.levels)
-        real = np.array(finest.values, np.int64)[wanted]
-        return (real * round(1 / profile.tensor.scale) + profile.tensor.zero_point).astype(dtype)
+        real = np.array(finest.values)[wanted]
+        if finest.grids is not None:
+            real = np.array(finest.grids.origins) + np.array(finest.grids.scales) * real
+        own = np.round(real / profile.tensor.scale) if dtype != "float32" else real
+        return (own + profile.tensor.zero_point).astype(dtype)
     if dtype == "float32":
         return wanted.astype(np.float32)
     top = max(rung.levels for rung in profile.rungs) - 1

@@ -49,6 +49,12 @@ def crc32(data: bytes) -> int:
     return int(f"{message & 0xFFFFFFFF:032b}"[::-1], 2) ^ 0xFFFFFFFF
 
 
+def ordered_keys(tensor: npt.NDArray[Any]) -> list[int]:
+    """float32 values as integers that compare as they do (chapter 4)."""
+    words = struct.unpack(f"<{tensor.size}I", tensor.astype("<f4").tobytes())
+    return [2**32 - 1 - w if w >= 2**31 else w + 2**31 for w in words]
+
+
 class IndependentCodec:
     """Frames of one profile, given as the text of its ``profile.json``."""
 
@@ -70,14 +76,24 @@ class IndependentCodec:
         tables = self.profile["rungs"][rung]
         kind = self.profile["tensor"]["dtype"]
         flat = tensor.reshape(-1).tolist()
+        if "grids" in tables:
+            return self.levels_by_channel(tables, kind, tensor)
         if kind == "int8":
             table = bytes.fromhex(tables["table_i8"])
             return [table[value + 128] for value in flat]
         if kind == "int16":
             return [sum(t <= value for t in tables["thresholds_i16"]) for value in flat]
-        words = struct.unpack(f"<{tensor.size}I", tensor.astype("<f4").tobytes())
-        keys = [2**32 - 1 - w if w >= 2**31 else w + 2**31 for w in words]
-        return [sum(t <= key for t in tables["thresholds_f32"]) for key in keys]
+        return [sum(t <= key for t in tables["thresholds_f32"]) for key in ordered_keys(tensor)]
+
+    def levels_by_channel(
+        self, tables: dict[str, Any], kind: str, tensor: npt.NDArray[Any]
+    ) -> list[int]:
+        """The same where every channel has thresholds of its own (chapter 13.1)."""
+        given = tables["thresholds_i16" if kind == "int16" else "thresholds_f32"]
+        values = tensor.reshape(-1).tolist() if kind == "int16" else ordered_keys(tensor)
+        each = tables["levels"] - 1
+        rows = [given[at : at + each] for at in range(0, len(given), each)]
+        return [sum(t <= v for t in rows[i % len(rows)]) for i, v in enumerate(values)]
 
     def model(self, rung: int, start: int, *, flat: bool = False) -> AnyModel:
         """What foretells the elements of a slice or packet that begins with ``start``."""

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pytest
 from codec_backends import EmittedBackend, encode_into
 from codec_encoder import BUFFER, OK, within
+from codec_near_profiles import near_profile
 from codec_profiles import level_patterns, make_profile, neighbour_profile, tensor_of
 from independent_codec import IndependentCodec
 
@@ -43,6 +44,9 @@ def profiles() -> dict[str, Profile]:
     packed = neighbour_profile(ladder, (6, 5, 6), states="even", unit=6, packet_bytes=44, seed=3)
     likely = tensor_of(whole, level_patterns(16, 180)["likely"])
     true = true_ratios(whole, likely)
+    near = near_profile((0, 2, 9, 40), (6, 5, 6), kind="steep", own=20, channels=6)
+    near_packed = near_profile((0, 2, 9, 40), (6, 5, 6), unit=6, packet_bytes=44, channels=3)
+    likely_near = tensor_of(near, level_patterns(256, 180)["likely"])
     none: tuple[tuple[int, ...], ...] = ((), (), (), ())
     odd = ((1, 2, 3, 4), (65535,) * 4, (), (4096,) * 4)
     return {
@@ -53,6 +57,8 @@ def profiles() -> dict[str, Profile]:
         "no_ratios": with_budget(whole, (70, 55, 40, 0), none),
         "odd_ratios": with_budget(whole, (70, 55, 40, 0), odd),
         "nothing": whole,
+        "near": with_budget(near, (170, 120, 90, 0), true_ratios(near, likely_near)),
+        "near_packets": with_budget(near_packed, (190, 140, 110, 40), ((), (), (), ())),
         "one_rung": with_budget(make_profile(4, (6, 5, 6)), (30,), ((4096,),)),
     }
 

@@ -20,7 +20,7 @@ from independent_codec import IndependentCodec, Interval
 from independent_near import NearModel
 
 from isthmus.codec import decode_frame, encode_frame
-from isthmus.codec.reference import encode_levels, final_states, ideal_bits
+from isthmus.codec.reference import encode_levels, final_states, frame_bytes_max, ideal_bits
 from isthmus.native import NativeCodec
 from isthmus.profile import Profile
 from isthmus.trained import Trained
@@ -40,8 +40,7 @@ def check(backend: Backend, profile: Profile, rung: int, levels: npt.NDArray[np.
     wanted = IndependentCodec(profile.canonical()).levels(rung, tensor)
     frame = backend.encode(rung, 40_000, tensor)
     assert frame == encode_frame(profile, rung, 40_000, tensor)
-    header = 14 if profile.slices > 1 else 12
-    assert len(frame) <= profile.slices * (header + profile.rungs[rung].payload_max)
+    assert len(frame) <= frame_bytes_max(profile, profile.rungs[rung])
     got = backend.decode(frame)
     assert got is None or got.tolist() == wanted
 
@@ -53,6 +52,22 @@ def test_shapes_slices_and_dtypes(
     profile = near_profile((0, 9), shape, slice_rows=slice_rows, dtype=dtype, seed=len(shape))
     under_test = backend(profile)
     for levels in level_patterns(256, profile.tensor.elements).values():
+        for rung in range(2):
+            check(under_test, profile, rung, levels)
+
+
+@pytest.mark.parametrize("dtype", ["int16", "float32"])
+@pytest.mark.parametrize("unit", [None, 3])
+def test_a_grid_for_each_channel(backend: Factory, dtype: str, unit: int | None) -> None:
+    """Thresholds are the channel's, in slices, packets and pieces of any size."""
+    profile = near_profile((0, 3), (6, 7, 6), dtype=dtype, grids=True, unit=unit, seed=6,
+                           slice_rows=None if unit else 4)  # fmt: skip
+    assert Profile.from_dict(json.loads(profile.canonical())) == profile
+    under_test = backend(profile)
+    for name in ("ramp", "random"):
+        levels = level_patterns(256, profile.tensor.elements)[name]
+        tensor = tensor_of(profile, levels)
+        assert IndependentCodec(profile.canonical()).levels(0, tensor) == levels.tolist()
         for rung in range(2):
             check(under_test, profile, rung, levels)
 

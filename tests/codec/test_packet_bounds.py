@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 import pytest
 from codec_backends import encode_into
+from codec_near_profiles import near_profile
 from codec_profiles import hostile_packets, neighbour_profile, put_dearest
 from independent_codec import IndependentCodec, Interval
 from independent_model import Model
@@ -77,6 +78,9 @@ def hostile_profiles() -> dict[str, Profile]:
                                         **many),
         "n17_smallest": neighbour_profile(17, (6, 32), unit=8, states="high", channels=32,
                                           clusters=32, classes=2),
+        "near_unit1": near_profile(2, (9, 64), unit=1, packet_bytes=120, kind="spike", channels=64),
+        "near_unit64": near_profile(0, (9, 64), unit=64, kind="spike", channels=64),
+        "near_escapes": near_profile(0, (9, 30), unit=5, packet_bytes=200, channels=1, own=1),
     }  # fmt: skip
 
 

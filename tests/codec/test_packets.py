@@ -12,6 +12,7 @@ import pytest
 from codec_backends import Backend
 from codec_bad_packets import bad_packets, packet_profiles, split_packets
 from codec_encoder import BUFFER, OK, Encoder, whole_frame
+from codec_near_profiles import near_profile
 from codec_profiles import (
     STATES,
     hostile_levels,
@@ -24,7 +25,6 @@ from codec_profiles import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from independent_codec import IndependentCodec, Interval, RefusedError
-from independent_model import Model
 
 from isthmus.codec import decode_frame, encode_frame
 from isthmus.codec.reference import encode_levels, frame_bytes_max
@@ -49,6 +49,10 @@ def cases() -> dict[str, Profile]:
         "paper": with_packets(make_profile((4, 17), (6, 5, 8)), 8, 130),
         "flat": neighbour_profile(4, (6, 48), unit=48, channels=48, clusters=48, classes=1,
                                   states="extreme", seed=3),
+        "near": near_profile((0, 2), (6, 5, 8), unit=8, packet_bytes=60, seed=1),
+        "near_ones": near_profile(9, (9, 40), unit=1, packet_bytes=40, kind="steep", seed=2),
+        "near_float32": near_profile(1, (90,), unit=9, dtype="float32", seed=3),
+        "near_flat": near_profile(4, (6, 48), unit=48, kind="spike", channels=48),
     }  # fmt: skip
 
 
@@ -61,7 +65,8 @@ def test_every_implementation_cuts_alike(backend: Factory, name: str) -> None:
     assert profile.packets is not None
     under_test = backend(profile)
     for rung, chosen in enumerate(profile.rungs):
-        patterns = level_patterns(profile.rungs[-1].levels, profile.tensor.elements)
+        most = max(each.levels for each in profile.rungs)
+        patterns = level_patterns(most, profile.tensor.elements)
         if rung == 0:
             patterns["hostile"] = hostile_levels(profile)
         for pattern, levels in patterns.items():
@@ -81,9 +86,10 @@ def test_the_cases_do_what_they_are_for() -> None:
     ones = CASES["ones"]
     zero = encode_levels(ones, 0, 0, np.zeros(360, np.uint8))
     assert [part[7] + 1 for part in split_packets(ones, zero)] == [256, 104]
-    hard = CASES["flat"]
-    frame = encode_levels(hard, 0, 0, hostile_levels(hard))
-    assert any(part[0] & 4 for part in split_packets(hard, frame))
+    for name in ("flat", "near_flat"):
+        hard = CASES[name]
+        frame = encode_levels(hard, 0, 0, hostile_levels(hard))
+        assert any(part[0] & 4 for part in split_packets(hard, frame)), name
     random = level_patterns(4, 240)["random"]
     assert len(split_packets(CASES["small"], encode_levels(CASES["small"], 0, 0, random))) >= 3
 
@@ -134,7 +140,7 @@ def divided(
     out = []
     for number, (first, last) in enumerate(itertools.pairwise(cuts)):
         forced = every != 0 and number % every == 0
-        model, interval = Model(codec.profile, 0, first * unit, flat=forced), Interval()
+        model, interval = codec.model(0, first * unit, flat=forced), Interval()
         codec.code(model, interval, flat[first * unit : last * unit].tolist())
         payload = interval.shortest()
         header = codec.packet_header(0, 9, first, last - first, payload, flat=forced)
@@ -143,7 +149,7 @@ def divided(
 
 
 @pytest.mark.parametrize("every", [0, 1, 2])
-@pytest.mark.parametrize("name", ["small", "ones", "odd", "paper"])
+@pytest.mark.parametrize("name", ["small", "ones", "odd", "paper", "near", "near_ones"])
 def test_any_division_decodes(decoding_backend: Factory, name: str, every: int) -> None:
     """Packets of one unit each, or cut anywhere, flat or not: a decoder takes them all."""
     profile = CASES[name]
@@ -220,11 +226,11 @@ def test_what_follows_is_found_and_not_decoded(backend_name: Any) -> None:
             )
 
 
-@pytest.mark.parametrize("name", ["small", "odd", "paper", "flat"])
+@pytest.mark.parametrize("name", ["small", "odd", "paper", "flat", "near", "near_flat"])
 def test_every_capacity(name: str) -> None:
     """Too small a buffer: status 14, a size that suffices, and no byte outside is touched."""
     profile = CASES[name]
-    levels = hostile_levels(profile) if name == "flat" else None
+    levels = hostile_levels(profile) if name.endswith("flat") else None
     if levels is None:
         levels = level_patterns(profile.rungs[0].levels, profile.tensor.elements)["random"]
     tensor = tensor_of(profile, np.minimum(levels, profile.rungs[0].levels - 1))
@@ -247,7 +253,7 @@ def test_every_capacity(name: str) -> None:
 
 @settings(max_examples=60)
 @given(
-    name=st.sampled_from(["small", "rows", "ones", "large", "flat"]),
+    name=st.sampled_from(["small", "rows", "ones", "large", "flat", "near", "near_flat"]),
     cuts=st.lists(st.integers(0, 400), max_size=12),
     seed=st.integers(0, 99),
 )

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from codec_encoder import ARGUMENT, BUFFER, LEVEL, OK, RUNG, SLICE, STATE, Encoder, whole_frame
+from codec_near_profiles import near_of_levels
 from codec_profiles import level_patterns, make_profile, neighbour_profile, tensor_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -39,7 +40,7 @@ def pieces(flat: npt.NDArray[Any], cuts: list[int]) -> Iterator[npt.NDArray[Any]
     slice_rows=st.integers(1, 6),
     cuts=st.lists(st.integers(0, 40), max_size=12),
     seed=st.integers(0, 1 << 30),
-    make=st.sampled_from([make_profile, neighbour_profile]),
+    make=st.sampled_from([make_profile, neighbour_profile, near_of_levels]),
 )
 def test_pieces_equal_one_call(
     dtype: str, levels: int, slice_rows: int, cuts: list[int], seed: int, make: Make
@@ -83,7 +84,7 @@ def test_final_state_is_the_reference_s(levels: int, pattern: str) -> None:
 @pytest.mark.parametrize("slice_rows", [20, 7])
 @pytest.mark.parametrize("levels", [2, 4, 17, 256])
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("make", [make_profile, neighbour_profile])
+@pytest.mark.parametrize("make", [make_profile, neighbour_profile, near_of_levels])
 def test_every_capacity(levels: int, slice_rows: int, seed: int, make: Make) -> None:
     """Too small a buffer: status 14, a size that suffices, and no byte outside is touched."""
     profile = make(levels, (20, 8), slice_rows=slice_rows)
