@@ -85,7 +85,7 @@ def survivors(points: Sequence[Point]) -> list[Candidate]:
 
 def cheapest(points: Sequence[Point], max_loss: float) -> Point | None:
     """The point of the fewest bytes that loses at most ``max_loss`` points (per cent), or None."""
-    return next((p for p in pareto(points) if 100 * p.loss <= max_loss), None)
+    return next((p for p in pareto(points) if p.loss <= max_loss / 100), None)
 
 
 def over_budget(cost: Cost, ram: int | None, instructions: int | None) -> str:

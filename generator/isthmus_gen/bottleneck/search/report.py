@@ -142,8 +142,9 @@ def draw_search(result: SearchResult) -> Any:
             )  # fmt: skip
             names = point.candidate
             axis.annotate(
-                f"C={names.channels} s={names.stride}", place(point), xytext=(5, -10),
-                textcoords="offset points", fontsize=7.5,
+                f"C={names.channels} s={names.stride}", place(point), fontsize=7.5,
+                xytext=(-5, 7) if filled else (5, -11), ha="right" if filled else "left",
+                textcoords="offset points",
             )  # fmt: skip
         (handle,) = axis.plot([], [], color=colour, marker=marker, linestyle="", label=cut)
         handles.append(handle)

@@ -318,7 +318,7 @@ class _Search:
         )  # fmt: skip
         figures, training = made.account["figures"], made.account["training"]
         if figures["accuracy"] is not None:
-            loss = figures["whole"] - figures["accuracy"]
+            loss = (figures["lost"] - figures["gained"]) / figures["inputs"]
         elif figures["agreement"] is not None:
             loss = 1 - figures["agreement"]
         else:
