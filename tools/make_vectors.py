@@ -1,6 +1,6 @@
 """Writes tests/vectors: what every implementation of the bitstream must reproduce.
 
-    python tools/make_vectors.py            writes the files of v1_1 and seal
+    python tools/make_vectors.py            writes the files of v1_1, v1_3 and seal
     python tools/make_vectors.py --check    compares all with what it would write
 
 Those of v1 (format 1.0) never change: they are compared only, and a difference is an error.
@@ -30,7 +30,9 @@ for source in ("host", "generator", "tests/codec"):
     sys.path.insert(0, str(ROOT / source))
 
 from codec_bad_frames import BadFrame, bad_frames  # noqa: E402
+from codec_bad_near import bad_near  # noqa: E402
 from codec_bad_packets import bad_packets  # noqa: E402
+from codec_near_profiles import near_profile  # noqa: E402
 from codec_profiles import (  # noqa: E402
     hostile_levels,
     make_profile,
@@ -164,6 +166,43 @@ def newer_cases() -> Iterator[tuple[str, Profile, npt.NDArray[Any]]]:
     yield "budgets", profile, tensor_of(profile, smooth(8, (6, 5, 6), 16))
 
 
+def near_cases() -> Iterator[tuple[str, Profile, npt.NDArray[Any]]]:
+    """(name, profile, tensor) of what format 1.3 adds."""
+    for bound in (0, 2):
+        profile = near_profile(bound, (6, 5, 4), zero=60, seed=bound, channels=4)
+        levels = profile.rungs[0].levels
+        yield f"bound{bound}", profile, tensor_of(profile, smooth(bound, (6, 5, 4), levels))
+    for rank, shape in enumerate([(60,), (9, 7), (3, 4, 5), (2, 3, 4, 5)], start=1):
+        dtype = ("int8", "int16", "float32")[rank % 3]
+        profile = near_profile(4, shape, seed=rank, dtype=dtype)
+        yield f"rank{rank}", profile, tensor_of(profile, smooth(rank, shape, 29))
+    shape = (7, 4, 6)
+    profile = near_profile((1, 9, 40), shape, slice_rows=3, seed=2, kind="steep", own=20)
+    yield "sliced", profile, tensor_of(profile, smooth(9, shape, 86))
+    profile = near_profile(2, (5, 12), kind="escape", own=3, seed=3)
+    yield "escapes", profile, tensor_of(profile, noise(3, 60) * 52 >> 16)
+    yield "empty", near_profile(1, (4, 0, 3), slice_rows=1, seed=4), np.zeros((4, 0, 3), np.int8)
+    one = {"channels": 1, "cells": 1, "distributions": 1, "own": 255}
+    profile = near_profile(0, (9, 40), seed=5, kind="spike", **one)
+    trained = profile.rungs[0].trained
+    assert trained is not None
+    usual = trained.symbols.index(trained.frequencies[0].index(max(trained.frequencies[0])))
+    yield "expected", profile, tensor_of(profile, np.full(360, usual))
+    profile = near_profile(2, (5, 4, 48), slice_rows=3, kind="spike", channels=48, seed=6)
+    yield "flat_slice", profile, tensor_of(profile, hostile_levels(profile))
+    profile = near_profile(4, (6, 48), unit=48, kind="spike", channels=48, seed=7)
+    yield "flat_packet", profile, tensor_of(profile, hostile_levels(profile))
+    for name, unit, size in (("packets", 6, 60), ("packets_units", 1, 40)):
+        profile = near_profile((0, 2), (8, 6, 6), unit=unit, packet_bytes=size, seed=8)
+        yield name, profile, tensor_of(profile, smooth(6, (8, 6, 6), 256))
+    most = {"classes": 16, "cells": 32, "channels": 48, "distributions": 255, "own": 12}
+    profile = near_profile(0, (6, 48), seed=9, **most)
+    yield "largest", profile, tensor_of(profile, noise(9, 288) * 256 >> 16)
+    for dtype in ("int16", "float32"):
+        profile = near_profile(1, (5, 4, 3), dtype=dtype, grids=True, seed=10)
+        yield f"grids_{dtype}", profile, tensor_of(profile, smooth(10, (5, 4, 3), 86))
+
+
 def render_budgets(profile: Profile, tensor: npt.NDArray[Any]) -> bytes:
     """For budgets around each frame's size: the rung chosen, and whether its frame fits."""
     codec = IndependentCodec(profile.canonical())
@@ -200,7 +239,9 @@ def render() -> dict[str, bytes]:
         files.update(render_case(f"v1_1/{name}", profile, tensor))
         if name == "budgets":
             files["v1_1/budgets/budgets.json"] = render_budgets(profile, tensor)
-    for folder, bad in (("v1", bad_frames()), ("v1_1", bad_packets())):
+    for name, profile, tensor in near_cases():
+        files.update(render_case(f"v1_3/{name}", profile, tensor))
+    for folder, bad in (("v1", bad_frames()), ("v1_1", bad_packets()), ("v1_3", bad_near())):
         files.update(render_errors(f"{folder}/errors", bad))
     return {**files, **render_seals()}
 

@@ -23,7 +23,7 @@ from isthmus.profile import Profile
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "tests" / "vectors"
-FORMATS = ("v1", "v1_1")
+FORMATS = ("v1", "v1_1", "v1_3")
 CASES = {
     name: sorted(f"{name}/{path.parent.name}" for path in FOLDER.glob(f"{name}/*/vector.json"))
     for name in FORMATS
@@ -67,6 +67,7 @@ def test_the_maker_writes_the_same_bytes(maker: ModuleType) -> None:
     assert maker.differences(maker.render()) == []
     assert len(CASES["v1"]) == len(list(maker.cases())) >= 20
     assert len(CASES["v1_1"]) == len(list(maker.newer_cases())) >= 20
+    assert len(CASES["v1_3"]) == len(list(maker.near_cases())) >= 15
 
 
 def test_a_missing_or_changed_file_is_noticed(
@@ -148,6 +149,39 @@ def test_newer_vectors_cover_the_format() -> None:
     model, interval = Model(codec.profile, 0, 0), Interval()
     codec.code(model, interval, list(case.read("rung0_levels.bin"))[: codec.parts[0] - 1])
     assert model.flat is not None
+
+
+def test_near_lossless_vectors_cover_the_format() -> None:
+    """Every field of 1.3: bounds, escapes, flat slices and packets, the ends of every table."""
+    cases = {name: Case(name) for name in CASES["v1_3"]}
+    profiles = [case.profile for case in cases.values()]
+    rungs = [rung for profile in profiles for rung in profile.rungs]
+    found = [rung.trained for rung in rungs if rung.trained is not None]
+    assert len(found) == len(rungs)
+    assert {profile.format for profile in profiles} == {"1.3"}
+    assert {0, 1, 2, 4, 9, 40} <= {rung.bound for rung in rungs}
+    assert {len(profile.tensor.shape) for profile in profiles} == {1, 2, 3, 4}
+    assert {profile.tensor.dtype for profile in profiles} == {"int8", "int16", "float32"}
+    assert {rung.grids is None for rung in rungs} == {True, False}
+    assert any(profile.slices > 1 for profile in profiles)
+    assert max(trained.class_count for trained in found) == 16
+    assert max(trained.cell_count for trained in found) == 32
+    assert max(len(trained.frequencies) for trained in found) == 255
+    assert max(trained.symbol_count for trained in found) > 200
+    assert {error["code"] for error in ERRORS["v1_3"]} >= {1, 3, 4, 6, 8, 10, 11, 13}
+    packets = cases["v1_3/flat_packet"]
+    parts = slices_of(packets.profile, packets.read("rung0_frame.bin"))
+    assert any(header.flat for _, header, _ in parts)
+    case = cases["v1_3/flat_slice"]
+    codec = IndependentCodec(case.json)
+    near, interval = codec.model(0, 0), Interval()
+    codec.code(near, interval, list(case.read("rung0_levels.bin"))[: codec.parts[0] - 1])
+    assert near.flat is True
+    escapes = cases["v1_3/escapes"]
+    trained = escapes.profile.rungs[0].trained
+    assert trained is not None
+    symbols = [trained.symbols[level] for level in escapes.read("rung0_levels.bin")]
+    assert 0 < symbols.count(0) < len(symbols)
 
 
 def test_budgets_on_file(native: Callable[[Profile], Backend]) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 from isthmus.binarisation import binarisation
 from isthmus.codec.quantise import float32_keys
 from isthmus.profile import Profile, Rung, TensorSpec
+from isthmus.trained import Trained
 from isthmus_gen.emit import TreeInput, make_environment, render_tree
 
 TARGET = "cortex-m4f"
@@ -52,10 +53,53 @@ def make_profile(
     return Profile(tensor, rungs, slice_rows, extra={"made_for": "golden tree"})
 
 
+def _near_rung(bound: int, scale: float) -> Rung:
+    """A rung of a bound around 0: nine levels have symbols, those next to zero's."""
+    pitch = 2 * bound + 1
+    centres = [n * pitch for n in range(-128, 129) if -128 - bound <= n * pitch <= 127 + bound]
+    levels, zero = len(centres), centres.index(0)
+    edges = (np.array(centres[:-1], np.float64) + bound + 0.5) * scale
+    trained = Trained(
+        channels=3,
+        classes=bytes([*(min(2, abs(level - zero)) for level in range(levels)), 0]),
+        cells=bytes(min(3, number % 3 + number // 9) for number in range(27)),
+        choices=bytes((channel + cell) % 2 for channel in range(3) for cell in range(4)),
+        symbols=bytes(max(0, level - zero + 5) * (level < zero + 5) for level in range(levels)),
+        frequencies=(
+            (35, 150, 500, 2000, 8000, 40000, 10000, 4000, 700, 150),
+            (135, 5400, 7000, 8000, 8000, 9000, 8000, 8000, 7000, 5000),
+        ),
+    )
+    real = np.arange(-128, 128) * scale
+    return Rung(
+        levels=levels,
+        clip=(-128 * scale, 127 * scale),
+        quantizer="grid",
+        thresholds=tuple(edges.tolist()),
+        values=tuple((np.clip(centres, -128, 127) * scale).tolist()),
+        rate=0,
+        initial=(),
+        table_i8=np.searchsorted(edges, real, side="right").astype(np.uint8).tobytes(),
+        thresholds_i16=None,
+        thresholds_f32=tuple(int(key) for key in float32_keys(edges.astype(np.float32))),
+        payload_max=_PAYLOAD_MAX,
+        bound=bound,
+        trained=trained,
+    )
+
+
+def make_near_profile(shape: tuple[int, ...], bounds: tuple[int, ...]) -> Profile:
+    """A near-lossless profile of an int8 tensor around 0, of three channels."""
+    tensor = TensorSpec("stage/add", shape, "int8", 0.03125, 0)
+    rungs = tuple(_near_rung(bound, tensor.scale) for bound in bounds)
+    return Profile(tensor, rungs, shape[0], extra={"made_for": "golden tree"})
+
+
 PROFILES = {
     "int8_sliced": make_profile("int8", (4, 3, 5), (4, 2, 20), 3),
     "int16_flat": make_profile("int16", (24,), (8,), 1),
     "float32": make_profile("float32", (2, 6), (3, 5), 2),
+    "near_lossless": make_near_profile((4, 3, 6), (0, 2)),
 }
 
 

@@ -37,6 +37,7 @@ static const isth_rung rungs[2] = {
         NULL,
         NULL,
         NULL,
+        NULL,
         rung0_thresholds_f32,
         NULL,
     },
@@ -50,6 +51,7 @@ static const isth_rung rungs[2] = {
         0u, /* byte budgets that begin with this rung */
         2000u, /* longest payload of a slice, bytes */
         rung1_initial,
+        NULL,
         NULL,
         NULL,
         NULL,

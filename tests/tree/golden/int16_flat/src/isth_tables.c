@@ -30,6 +30,7 @@ static const isth_rung rungs[1] = {
         NULL,
         NULL,
         NULL,
+        NULL,
         rung0_thresholds_i16,
     },
 };

@@ -11,7 +11,7 @@
 #include "isth_codec.h"
 #include "isth_seal.h"
 
-#if ISTH_ABI != 2
+#if ISTH_ABI != 3
 #error "isth.h was generated for another ABI of the runtime: generate the tree again"
 #endif
 

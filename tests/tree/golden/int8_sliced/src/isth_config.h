@@ -9,6 +9,7 @@
 
 #define ISTH_WITH_PAPER 1     /* scheme "paper" */
 #define ISTH_WITH_NEIGHBOUR 0 /* scheme "neighbour" */
+#define ISTH_WITH_TRAINED 0   /* the near-lossless codec */
 #define ISTH_WITH_SUFFIX 1    /* more than 16 levels */
 #define ISTH_WITH_PACKETS 0   /* frames cut into packets */
 

@@ -70,6 +70,7 @@ static const isth_rung rungs[3] = {
         NULL,
         NULL,
         NULL,
+        NULL,
         rung0_table_i8,
         NULL,
         NULL,
@@ -87,6 +88,7 @@ static const isth_rung rungs[3] = {
         NULL,
         NULL,
         NULL,
+        NULL,
         rung1_table_i8,
         NULL,
         NULL,
@@ -101,6 +103,7 @@ static const isth_rung rungs[3] = {
         0u, /* byte budgets that begin with this rung */
         2000u, /* longest payload of a slice, bytes */
         rung2_initial,
+        NULL,
         NULL,
         NULL,
         NULL,
