@@ -28,6 +28,7 @@ extern "C" {
 #define ISTH_ABI 3
 #define ISTH_HEADER_BYTES 12       /* a slice's header */
 #define ISTH_SLICED_HEADER_BYTES 14 /* the same where a frame has more than one slice */
+#define ISTH_GUESSES 4u            /* guesses for each symbol of a near-lossless decoder */
 
 /*
  * Which context set an element uses in scheme "neighbour": that of its channel's cluster, of the
@@ -62,6 +63,9 @@ typedef struct isth_trained {
     uint8_t outside; /* 17 times the class of a place outside the slice */
     uint8_t level_bits; /* bits of a level that is sent as it is, 1..8 */
     uint8_t grids; /* whether thresholds are [channels][levels - 1], a grid for each channel */
+    const uint8_t *guesses; /* [distributions][ISTH_GUESSES (symbols + 1)] the symbol at the start
+                               of each of so many equal parts of 65536, which makes a decoder
+                               faster; or NULL */
 } isth_trained;
 
 /* One quantiser of the profile's ladder. */

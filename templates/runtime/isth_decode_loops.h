@@ -123,7 +123,7 @@ static isth_status read_plain(isth_bin_reader *r, const isth_rung *rung, uint8_t
 }
 
 /* The last symbol that starts at or below `value`. */
-static uint32_t find_symbol(const uint16_t *starts, uint32_t symbols, uint32_t value) {
+static inline uint32_t find_symbol(const uint16_t *starts, uint32_t symbols, uint32_t value) {
     uint32_t low = 0u;
     uint32_t high = symbols - 1u;
 
@@ -139,41 +139,91 @@ static uint32_t find_symbol(const uint16_t *starts, uint32_t symbols, uint32_t v
     return low;
 }
 
-/* Successive channels of one position, near-lossless: a symbol each, the row as the encoder's. */
+/* The same from a guess that is not above it. */
+static inline uint32_t guessed_symbol(const uint16_t *starts, const uint8_t *guesses,
+                                      uint32_t symbols, uint32_t value) {
+    uint32_t symbol = guesses[(value * (ISTH_GUESSES * (symbols + 1u))) >> 16];
+
+    while (starts[symbol + 1u] <= value) {
+        symbol++;
+    }
+    return symbol;
+}
+
+/* As isth_take_part of 16 bits: at most two bytes, and no branch on how many. */
+static inline void take_symbol(isth_bin_reader *r, uint32_t part, uint32_t start, uint32_t size) {
+    uint32_t range = part * size;
+    uint32_t shift = (range < ISTH_RANGE_MIN ? 8u : 0u) + (range < ISTH_RANGE_MIN >> 8 ? 8u : 0u);
+    uint32_t next = 0u;
+
+    if (r->position + 1u < r->size) {
+        next = ((uint32_t)r->data[r->position] << 8) | r->data[r->position + 1u];
+    } else if (r->position < r->size) {
+        next = (uint32_t)r->data[r->position] << 8;
+    }
+    r->code = ((r->code - part * start) << shift) | (next >> (16u - shift));
+    r->range = range << shift;
+    r->position += shift >> 3;
+}
+
+/* The level after an escape, which has no symbol of its own. */
+static isth_status read_escaped(isth_bin_reader *r, const isth_rung *rung, uint8_t *level) {
+    isth_status status = read_plain(r, rung, level, 1u);
+
+    if (status == ISTH_OK && rung->trained->levels[*level] >> 8 != 0u) {
+        status = ISTH_E_PAYLOAD;
+    }
+    return status;
+}
+
+/*
+ * Successive channels of one position, near-lossless: a symbol each, the row as the encoder's. No
+ * address of `r` leaves, so it stays in registers.
+ */
 static isth_status read_trained(isth_bin_reader *reader, const walk *s, uint8_t *levels,
                                 size_t count) {
     const isth_trained *trained = s->rung->trained;
+    const uint16_t *choice = trained->choices + (size_t)s->channel * 32u;
+    const uint8_t *cells = trained->cells;
+    const uint16_t *all_starts = trained->starts;
+    const uint8_t *guesses = trained->guesses;
+    const uint8_t *own = trained->own;
+    const uint16_t *classes = trained->levels;
     const size_t channels = trained->channels;
     const uint32_t symbols = trained->symbols;
-    const uint16_t *choice = trained->choices + (size_t)s->channel * 32u;
     isth_bin_reader r = *reader;
     uint8_t *row = s->row + s->column;
     size_t i;
 
     for (i = 0; i < count; i++) {
         uint32_t up = row[channels] & 15u;
-        uint32_t cell = trained->cells[(up << 8) | row[0]];
-        const uint16_t *starts = trained->starts + choice[cell];
-        uint32_t value = r.code / (r.range >> 16);
+        uint32_t place = choice[cells[(up << 8) | row[0]]];
+        const uint16_t *starts = all_starts + place;
+        uint32_t part = r.range >> 16;
+        uint32_t value = r.code / part;
         uint32_t symbol;
+        uint8_t level;
 
         if (value >= starts[symbols]) {
             return ISTH_E_PAYLOAD;
         }
-        symbol = find_symbol(starts, symbols, value);
-        isth_take_part(&r, starts[symbol], (uint32_t)starts[symbol + 1u] - starts[symbol], 16u);
-        levels[i] = trained->own[symbol];
-        if (symbol == 0u) {
-            isth_status status = read_plain(&r, s->rung, levels + i, 1u);
+        symbol = guesses != NULL ? guessed_symbol(starts, guesses + ISTH_GUESSES * place, symbols, value)
+                                 : find_symbol(starts, symbols, value);
+        take_symbol(&r, part, starts[symbol], (uint32_t)starts[symbol + 1u] - starts[symbol]);
+        level = own[symbol];
+        if (ISTH_SELDOM(symbol == 0u)) {
+            isth_bin_reader after = r;
+            uint8_t escaped;
+            isth_status status = read_escaped(&after, s->rung, &escaped);
 
             if (status != ISTH_OK) {
                 return status;
             }
-            if (trained->levels[levels[i]] >> 8 != 0u) {
-                return ISTH_E_PAYLOAD; /* a level with a symbol of its own */
-            }
+            level = escaped;
+            r = after;
         }
-        row[channels] = (uint8_t)((trained->levels[levels[i]] & 0xFFu) | (up << 4));
+        levels[i] = level;
+        row[channels] = (uint8_t)((classes[level] & 0xFFu) | (up << 4));
         row++;
         choice += 32;
     }

@@ -21,6 +21,10 @@ from isthmus.trained import ESCAPE, FREQUENCY_BITS, FREQUENCY_SUM, MAX_CELLS, Tr
 __all__ = ["NearTables", "NearWalk", "near_tables"]
 
 
+#: ISTH_GUESSES of the runtime.
+_GUESSES = 4
+
+
 class NearWalk:
     """The elements of one slice, from element ``start`` of the tensor on.
 
@@ -146,6 +150,8 @@ class NearTables:
     own      uint8 [M], level of a symbol
     starts   uint16 [K * (M + 1)], the sum of the frequencies before each symbol, and of all
     outside  class of a place outside, plus 16 times itself
+    guesses  uint8 [K * 4 * (M + 1)], the symbol at the start of each of 4 (M + 1) equal parts of
+             65536
     """
 
     cells: tuple[int, ...]
@@ -155,6 +161,7 @@ class NearTables:
     own: tuple[int, ...]
     starts: tuple[int, ...]
     outside: int
+    guesses: tuple[int, ...]
 
 
 def near_tables(trained: Trained, table_i8: bytes | None) -> NearTables:
@@ -183,4 +190,12 @@ def near_tables(trained: Trained, table_i8: bytes | None) -> NearTables:
         own=tuple(own),
         starts=tuple(start for row in trained.starts() for start in (*row, FREQUENCY_SUM)),
         outside=trained.classes[-1] * 17,
+        guesses=_guesses(trained),
     )
+
+
+def _guesses(trained: Trained) -> tuple[int, ...]:
+    parts = _GUESSES * (trained.symbol_count + 1)
+    first = -(-(np.arange(parts) << FREQUENCY_BITS) // parts)  # of value * parts >> 16 == part
+    found = [np.searchsorted(row, first, side="right") - 1 for row in trained.starts()]
+    return tuple(np.concatenate(found).tolist())

@@ -320,6 +320,7 @@ class NativeCodec:
         out.outside = tables.outside
         out.level_bits = trained.level_bits
         out.grids = int(rung.grids is not None)
+        out.guesses = self._array("uint8_t", tables.guesses)
         self._keep.append(out)
         return out
 
