@@ -199,6 +199,7 @@ static isth_status read_trained(isth_bin_reader *reader, const walk *s, uint8_t 
         uint32_t up = row[channels] & 15u;
         uint32_t place = choice[cells[(up << 8) | row[0]]];
         const uint16_t *starts = all_starts + place;
+        const uint8_t *guess = guesses != NULL ? guesses + ISTH_GUESSES * place : NULL;
         uint32_t part = r.range >> 16;
         uint32_t value = r.code / part;
         uint32_t symbol;
@@ -207,8 +208,8 @@ static isth_status read_trained(isth_bin_reader *reader, const walk *s, uint8_t 
         if (value >= starts[symbols]) {
             return ISTH_E_PAYLOAD;
         }
-        symbol = guesses != NULL ? guessed_symbol(starts, guesses + ISTH_GUESSES * place, symbols, value)
-                                 : find_symbol(starts, symbols, value);
+        symbol = guess != NULL ? guessed_symbol(starts, guess, symbols, value)
+                               : find_symbol(starts, symbols, value);
         take_symbol(&r, part, starts[symbol], (uint32_t)starts[symbol + 1u] - starts[symbol]);
         level = own[symbol];
         if (ISTH_SELDOM(symbol == 0u)) {

@@ -81,6 +81,7 @@ static const isth_trained rung0_trained = {
     0u, /* a place outside the slice */
     8u, /* bits of a level that is sent as it is */
     0u, /* whether each channel has thresholds of its own */
+    NULL, /* guesses: a decoder does without */
 };
 static const uint8_t rung0_table_i8[256] = {
     0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24,
@@ -167,6 +168,7 @@ static const isth_trained rung1_trained = {
     0u, /* a place outside the slice */
     6u, /* bits of a level that is sent as it is */
     0u, /* whether each channel has thresholds of its own */
+    NULL, /* guesses: a decoder does without */
 };
 static const uint8_t rung1_table_i8[256] = {
     0, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 4, 4, 4, 4, 4, 5, 5, 5, 5, 5, 6, 6, 6, 6, 6,
