@@ -5,14 +5,18 @@
  *     case_driver < cases > answers
  *
  * Numbers are 32 bits, little-endian. A case begins with its kind:
- *     1 profile   rows, row elements, slice rows, packet unit, packet bytes, slices, digest[2] as
- * one number, digest CRC, rungs; a rung: levels, classes, suffix bits, rate, bins of a set,
- * contexts, budget start, payload_max, 0 and initial or 1 and channels, step, classes, element
- * cost, channel bases, class bins, states; and with a leading 0 or 1: table, f32 thresholds, i16
- * thresholds 2 encode    type (0 i8, 1 i16, 2 f32, 3
- * levels), rung, sequence, capacity, piece (0: one call), bytes, tensor          -> status, length,
- * bytes out (0 unless status 0) 3 decode    bytes, frame                  -> status, elements,
- * levels (0 unless status 0)
+ *
+ * 1, profile: rows, row elements, slice rows, packet unit, packet bytes, slices, digest[2] as one
+ * number, digest CRC, rungs. A rung: levels, classes, suffix bits, rate, bins of a set, contexts,
+ * budget start, payload_max; then 0 and initial, or 1 and channels, step, classes, element cost,
+ * channel bases, class bins, states, or 2 and channels, symbols, classes, distributions, bits of a
+ * level, outside, grids, cells, choices, levels, 0 or 1 and values, own, starts; then 0 or 1 and
+ * table; then the number of rows and the thresholds, of f32 and of i16.
+ *
+ * 2, encode: type (0 i8, 1 i16, 2 f32, 3 levels), rung, sequence, capacity, piece (0: one call),
+ * bytes, tensor. Answer: status, length, bytes out (0 unless status 0).
+ *
+ * 3, decode: bytes, frame. Answer: status, elements, levels (0 unless status 0).
  */
 #include <stdint.h>
 #include <stdio.h>
@@ -87,10 +91,57 @@ static void free_choice(const isth_choice *choice) {
     }
 }
 
+static uint16_t *get_words(size_t count) {
+    uint16_t *words = block(count * sizeof *words);
+    size_t i;
+
+    for (i = 0; i < count; i++) {
+        words[i] = (uint16_t)get();
+    }
+    return words;
+}
+
+static isth_trained *read_trained(unsigned levels) {
+    isth_trained *trained = block(sizeof *trained);
+    uint32_t classes;
+    uint32_t distributions;
+
+    memset(trained, 0, sizeof *trained);
+    trained->channels = get();
+    trained->symbols = (uint16_t)get();
+    classes = get();
+    distributions = get();
+    trained->level_bits = (uint8_t)get();
+    trained->outside = (uint8_t)get();
+    trained->grids = (uint8_t)get();
+    trained->cells = get_bytes(256u * classes);
+    trained->choices = get_words(32u * trained->channels);
+    trained->levels = get_words(levels);
+    if (get() != 0u) {
+        trained->values = get_words(256u);
+    }
+    trained->own = get_bytes(trained->symbols);
+    trained->starts = get_words(distributions * (trained->symbols + 1u));
+    return trained;
+}
+
+static void free_trained(const isth_trained *trained) {
+    if (trained != NULL) {
+        free((void *)(uintptr_t)trained->cells);
+        free((void *)(uintptr_t)trained->choices);
+        free((void *)(uintptr_t)trained->levels);
+        free((void *)(uintptr_t)trained->values);
+        free((void *)(uintptr_t)trained->own);
+        free((void *)(uintptr_t)trained->starts);
+        free((void *)(uintptr_t)trained);
+    }
+}
+
 static void read_rung(isth_rung *rung) {
-    uint16_t *initial;
     uint32_t *keys;
     int32_t *steps;
+    uint32_t kind;
+    uint32_t count;
     uint32_t i;
 
     memset(rung, 0, sizeof *rung);
@@ -102,29 +153,30 @@ static void read_rung(isth_rung *rung) {
     rung->context_count = (uint16_t)get();
     rung->budget_start = get();
     rung->payload_max = get();
-    if (get() != 0u) {
+    kind = get();
+    if (kind == 0u) {
+        rung->initial = get_words(rung->context_count);
+    } else if (kind == 1u) {
         rung->choice = read_choice(rung->levels);
         rung->states = get_bytes(rung->context_count);
     } else {
-        initial = block(rung->context_count * sizeof *initial);
-        for (i = 0; i < rung->context_count; i++) {
-            initial[i] = (uint16_t)get();
-        }
-        rung->initial = initial;
+        rung->trained = read_trained(rung->levels);
     }
     if (get() != 0u) {
         rung->table_i8 = get_bytes(256u);
     }
-    if (get() != 0u) {
-        keys = block((rung->levels - 1u) * sizeof *keys);
-        for (i = 0; i + 1u < rung->levels; i++) {
+    count = get() * (rung->levels - 1u);
+    if (count != 0u) {
+        keys = block(count * sizeof *keys);
+        for (i = 0; i < count; i++) {
             keys[i] = get();
         }
         rung->thresholds_f32 = keys;
     }
-    if (get() != 0u) {
-        steps = block((rung->levels - 1u) * sizeof *steps);
-        for (i = 0; i + 1u < rung->levels; i++) {
+    count = get() * (rung->levels - 1u);
+    if (count != 0u) {
+        steps = block(count * sizeof *steps);
+        for (i = 0; i < count; i++) {
             steps[i] = (int32_t)get();
         }
         rung->thresholds_i16 = steps;
@@ -138,6 +190,7 @@ static void free_profile(isth_profile *profile, isth_rung *rungs) {
         free((void *)(uintptr_t)rungs[i].initial);
         free((void *)(uintptr_t)rungs[i].states);
         free_choice(rungs[i].choice);
+        free_trained(rungs[i].trained);
         free((void *)(uintptr_t)rungs[i].table_i8);
         free((void *)(uintptr_t)rungs[i].thresholds_f32);
         free((void *)(uintptr_t)rungs[i].thresholds_i16);

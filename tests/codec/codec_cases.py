@@ -14,6 +14,7 @@ from isthmus.codec import decode_frame, encode_frame
 from isthmus.codec.reference import encode_levels, frame_bytes_max
 from isthmus.errors import FrameError
 from isthmus.profile import Profile, Rung
+from isthmus.trained import Trained
 
 _TYPES = {"int8": 0, "int16": 1, "float32": 2, "uint8": 3}
 
@@ -21,6 +22,33 @@ _TYPES = {"int8": 0, "int16": 1, "float32": 2, "uint8": 3}
 def words(*values: int) -> bytes:
     """32-bit little-endian numbers; negative ones in two's complement."""
     return struct.pack(f"<{len(values)}I", *(value & 0xFFFFFFFF for value in values))
+
+
+def trained_tables(rung: Rung, trained: Trained) -> bytes:
+    """What isth_trained describes, one entry after the other from its comments."""
+    classes, outside = max(trained.classes) + 1, trained.classes[-1]
+    sets, size = max(trained.cells) + 1, len(trained.frequencies[0]) + 1
+    cells = bytearray(256 * classes)
+    for number, cell in enumerate(trained.cells):
+        up, rest = divmod(number, classes**2)
+        left, up_left = divmod(rest, classes)
+        cells[256 * up + 16 * up_left + left] = cell
+    choices = [0] * (32 * trained.channels)
+    for number, choice in enumerate(trained.choices):
+        channel, cell = divmod(number, sets)
+        choices[32 * channel + cell] = choice * size
+    pairs = [256 * s + c for s, c in zip(trained.symbols, trained.classes, strict=False)]
+    own = bytes(trained.symbols.index(s) if s else 0 for s in range(size - 1))
+    starts = [
+        sum(row[:symbol]) for row in trained.frequencies for symbol in range(size)
+    ]  # the last one is the sum of all
+    table = rung.table_i8 or b""
+    bits = next(bits for bits in range(9) if 2**bits >= rung.levels)
+    return (
+        words(trained.channels, size - 1, classes, len(trained.frequencies), bits, 17 * outside)
+        + words(int(rung.grids is not None)) + bytes(cells) + words(*choices, *pairs)
+        + words(int(table != b""), *(pairs[level] for level in table)) + own + words(*starts)
+    )  # fmt: skip
 
 
 class CaseFile:
@@ -49,13 +77,16 @@ class CaseFile:
             )  # fmt: skip
             self.cases += self._start(rung)
             self.cases += words(int(rung.table_i8 is not None)) + (rung.table_i8 or b"")
-            self.cases += words(1, *rung.thresholds_f32)
+            rows = 1 if rung.grids is None else rung.grids.channels
+            self.cases += words(rows, *rung.thresholds_f32)
             steps = rung.thresholds_i16
-            self.cases += words(int(steps is not None), *(steps or ()))
+            self.cases += words(rows if steps is not None else 0, *(steps or ()))
 
     @staticmethod
     def _start(rung: Rung) -> bytes:
-        """The contexts' starts, and in scheme "neighbour" what chooses among them."""
+        """The contexts' starts, and in scheme "neighbour" what chooses among them; or tables."""
+        if rung.trained is not None:
+            return words(2) + trained_tables(rung, rung.trained)
         choice = rung.contexts
         if choice is None:
             return words(0, *rung.initial)

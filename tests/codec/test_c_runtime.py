@@ -15,8 +15,10 @@ import numpy.typing as npt
 import pytest
 from codec_backends import build_executable, sanitised_flags, write_tree
 from codec_bad_frames import bad_frames, error_profiles
+from codec_bad_near import bad_near, near_error_profiles
 from codec_bad_packets import bad_packets, packet_profiles
 from codec_cases import CaseFile, words
+from codec_near_profiles import near_profile
 from codec_profiles import (
     hostile_levels,
     level_patterns,
@@ -76,9 +78,10 @@ def cases() -> CaseFile:
             if tensor.dtype == np.int8:
                 for piece in (1, 7, 64):
                     file.encode(profile, 0, 65535, tensor, piece)
-    for name, profile in (error_profiles() | packet_profiles()).items():
+    bad_ones = (*bad_frames(), *bad_packets(), *bad_near())
+    for name, profile in (error_profiles() | packet_profiles() | near_error_profiles()).items():
         file.profile(profile)
-        for bad in (*bad_frames(), *bad_packets()):
+        for bad in bad_ones:
             if bad.profile_name == name:
                 file.decode(profile, bad.frame)
     profile = make_profile(17, (6, 5), slice_rows=2)
@@ -92,7 +95,7 @@ def cases() -> CaseFile:
 
 
 def newer_profiles() -> list[Profile]:
-    """Scheme "neighbour" in slices and packets, dear sets that force flat coding, every dtype."""
+    """The newer schemes in slices and packets, what forces flat coding, every dtype."""
     dear = {"channels": 48, "clusters": 48, "classes": 1, "states": "extreme"}
     return [
         neighbour_profile(2, (40,), seed=1),
@@ -108,6 +111,15 @@ def newer_profiles() -> list[Profile]:
         neighbour_profile(4, (6, 48), unit=48, seed=3, **dear),
         neighbour_profile(17, (6, 48), unit=24, seed=11, **dear),
         with_packets(make_profile(9, (6, 5, 8)), 8),
+        near_profile(0, (5, 3, 7), slice_rows=2, seed=1),
+        near_profile(2, (6, 48), seed=2, kind="spike", channels=48),
+        near_profile(9, (7, 6), seed=3, dtype="int16", kind="escape", own=2),
+        near_profile(0, (4, 3, 5), seed=4, dtype="float32", grids=True),
+        near_profile(127, (50,), zero=127, seed=5),
+        near_profile(1, (4, 0, 2), seed=6),
+        near_profile(4, (6, 6, 3), unit=6, packet_bytes=40, seed=7),
+        near_profile(4, (5, 48), unit=48, kind="spike", channels=48, seed=8),
+        near_profile(1, (5, 4, 3), unit=6, dtype="int16", grids=True, seed=9),
     ]
 
 
@@ -237,6 +249,9 @@ def tree_profiles() -> dict[str, Profile]:
         "neighbour_int16": neighbour_profile(ladder, (6, 5), slice_rows=4, dtype="int16"),
         "neighbour_float32": neighbour_profile(ladder, (6, 5), slice_rows=4, dtype="float32"),
         "packets_small": neighbour_profile((4, 16), (6, 5), unit=5, packet_bytes=40),
+        "near": near_profile((0, 2, 60), (6, 5), slice_rows=4, seed=1),
+        "near_int16": near_profile((0, 2), (6, 5), slice_rows=4, dtype="int16", grids=True),
+        "near_packets_float32": near_profile((0, 9), (6, 5), unit=5, dtype="float32", seed=2),
         "packets_float32": neighbour_profile(ladder, (6, 5), unit=5, packet_bytes=80,
                                              dtype="float32"),
     }  # fmt: skip
