@@ -18,7 +18,7 @@ __all__ = ["CODER_BIN", "FEATURES", "LayerFeatures", "coder_instructions", "core
 
 #: What a kernel's instructions are fitted by; "" stands for all others.
 FEATURES: Mapping[str, tuple[str, ...]] = {
-    "isth_k_conv_2d": ("macs", "outputs", "gathered", "weights"),
+    "isth_k_conv_2d": ("macs", "outputs", "gathered"),
     "isth_k_conv_1x1": ("macs", "outputs", "positions", "weights"),
     "isth_k_depthwise": ("macs", "outputs", "inputs", "weights"),
     "isth_k_dense": ("macs", "outputs"),

@@ -35,7 +35,7 @@ EXCLUDED_HEAD = ("cut", "C", "s", "RAM, bytes", "instructions, M", "not trained:
 """Head of :func:`excluded_rows`."""
 PLOT = "bottleneck_search.png"
 """The plot's file in the directory for plots."""
-_COLOURS = (plots.BLUE, plots.ORANGE, plots.GREEN, plots.PURPLE)
+_COLOURS = (plots.BLUE, plots.ORANGE, plots.PURPLE, "#c4475e", "#8a8f3a", "#3aa0a8")
 _MARKERS = "osD^vP*X"
 
 
