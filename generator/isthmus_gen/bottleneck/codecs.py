@@ -1,7 +1,7 @@
 """The codecs that stand in the bottleneck while it is trained: real ones, with gradient 1.
 
 Quantising and coding have a gradient of zero almost everywhere; in training that of the identity is
-taken instead, as published (Choi, Cohen and Bajić 2020).
+taken instead, as published (BottleNet, ISLPED 2019).
 """
 
 from __future__ import annotations

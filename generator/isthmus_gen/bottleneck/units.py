@@ -1,4 +1,4 @@
-"""Reduction and restoration units inside a Keras network (Choi, Cohen and Bajić 2020, published).
+"""Reduction and restoration units inside a Keras network (BottleNet, ISLPED 2019, published).
 
     cut (H, W, c) -> convolution c -> c of stride s -> 1x1 convolution c -> C      on the device
                   <- transposed convolution c -> c  <- 1x1 convolution C -> c      on the host
