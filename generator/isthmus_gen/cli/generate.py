@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from isthmus.cli.console import Output, progress_bar, table
+from isthmus_gen.cli.rung_table import grid_line, rung_table
 
 if TYPE_CHECKING:
     from isthmus_gen.support import CutSupport
@@ -337,26 +338,9 @@ def show_report(console: Console, out: Path, report: dict[str, Any]) -> None:
         f"{report['model']} cut at {report['cut']}: {shape} {report['tensor_dtype']}, "
         f"{report['macs_before']:,} of {report['macs_total']:,} MACs in front"
     )
-    rows = [
-        (
-            str(index),
-            str(rung["levels"]),
-            rung["quantizer"],
-            rung["clip_rule"],
-            f"{rung['clip_min']:.4g} .. {rung['clip_max']:.4g}",
-            f"{rung['quantizer_details']['entropy_bits']:.3f}",
-            "-" if rung["coded_bits"] is None else f"{rung['coded_bits']:.3f}",
-            f"{rung['contexts']:,}",
-            f"{rung['quantizer_details']['mse']:.4g}",
-        )
-        for index, rung in enumerate(report["rungs"])
-    ]
-    columns = [
-        ("rung", "right"), ("levels", "right"), ("quantiser", "left"), ("clip rule", "left"),
-        ("clip range", "left"), ("entropy, bits", "right"),
-        ("coded, bits", "right"), ("contexts", "right"), ("error", "right"),
-    ]  # fmt: skip
-    console.print(table("", columns, rows))
+    console.print(rung_table(report["rungs"]))
+    if grid := grid_line(report["rungs"]):
+        console.print(grid)
     if "ladder" in report:
         _show_front(console, report["ladder"])
     if report.get("footprint_measured"):

@@ -40,6 +40,8 @@ _PAPER_INK = "#24292f"
 BLUE, ORANGE, GREEN, PURPLE, GREY = "#3b82c4", "#d97706", "#2f9e6e", "#9061c2", "#9aa0a8"
 _BLUE, _ORANGE, _GREEN, _PURPLE = BLUE, ORANGE, GREEN, PURPLE
 _CYCLE = (_BLUE, _ORANGE, _GREEN, _PURPLE, "#c4475e", "#8a8f3a", "#3aa0a8", "#a86c4b")
+#: Levels that bars still show apart.
+_BARS = 32
 _STYLE: dict[str, Any] = {
     "svg.hashsalt": "isthmus",
     "svg.fonttype": "none",
@@ -132,16 +134,25 @@ def draw_levels(evaluation: Evaluation) -> Any:
     figure, axes = new_figure(6.4, 3.6)
     axis = axes[0][0]
     rungs = sorted(evaluation.rungs, key=lambda rung: rung.levels)
+    most = max(rung.levels for rung in rungs)
+    many = most > _BARS
     width = 0.8 / len(rungs)
     for number, rung in enumerate(rungs):
         share = rung.level_counts / max(1, int(rung.level_counts.sum()))
+        look: dict[str, Any] = {
+            "color": _CYCLE[number % len(_CYCLE)], "label": _rung_name(rung),
+        }  # fmt: skip
+        if many:  # bars would be too thin to be seen
+            axis.stairs(share, np.arange(rung.levels + 1) - 0.5, baseline=None, **look)
+            continue
         centre = np.arange(rung.levels) + (number - (len(rungs) - 1) / 2) * width
-        axis.bar(centre, share, width, color=_CYCLE[number % len(_CYCLE)], label=_rung_name(rung))
-    most = max(rung.levels for rung in rungs)
+        axis.bar(centre, share, width, **look)
     if most <= 16:
         axis.set_xticks(range(most))
+    if many:
+        axis.set_yscale("log")
     axis.set_xlabel("level")
-    axis.set_ylabel("probability")
+    axis.set_ylabel("probability" + (", log scale" if many else ""))
     axis.grid(axis="x", visible=False)
     axis.legend(fontsize=9, framealpha=0.0)
     return figure
