@@ -80,7 +80,7 @@ def made_by_hand(target: str) -> dict[str, bytes]:
                 head = bytes([number, rung, 1, 2, number, 128, 64 * what, 3 + what])
                 data = tensor[: elements * np.dtype(profile.tensor.dtype).itemsize]
                 made[f"made_{number:02d}_{rung}_{what}"] = head + data
-        elif target == "decode" and number in (3, 16, 18, 26, 28, 29):
+        elif target == "decode" and number in (3, 16, 18, 26, 28, 29, 33, 35, 41):
             levels = rng.integers(0, profile.rungs[0].levels, elements).astype(np.uint8)
             good = encode_levels(profile, 0, 5, levels)
             nothing = encode_levels(profile, 0, 5, np.zeros(elements, np.uint8))

@@ -21,7 +21,7 @@ typedef struct fuzz_profile {
     size_t words; /* ISTH_WORKSPACE_WORDS */
     size_t frame_bytes_max;
     size_t slice_bytes_max;
-    size_t bins_max;     /* the most bins of one element */
+    size_t bins_max;     /* the most bins of one element; 0 where symbols are coded */
     size_t memory_bytes; /* sizeof(isth_encoder_memory) */
     isth_status (*encode)(void *memory, unsigned rung, uint16_t sequence, const void *tensor,
                           uint8_t *out, size_t capacity, size_t *length);

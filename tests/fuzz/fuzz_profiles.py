@@ -17,6 +17,7 @@ for source in ("host", "generator", "tests/codec"):
     if str(ROOT / source) not in sys.path:
         sys.path.insert(0, str(ROOT / source))
 
+from codec_near_profiles import near_profile  # noqa: E402
 from codec_profiles import make_profile  # noqa: E402
 
 from isthmus.binarisation import binarisation  # noqa: E402
@@ -117,13 +118,29 @@ _PACKETS = (
     packets(make_profile(255, (4, 5), dtype="int16", rate=6), 5, 20),
 )
 
+_SPIKES = {"kind": "spike", "channels": 40}
+_NEAR = (
+    near_profile(2, (4, 4, 3), seed=1),
+    near_profile((0, 9), (5, 3, 2), slice_rows=2, seed=2),
+    near_profile(9, (3, 1, 40), seed=3, **_SPIKES),
+    near_profile(0, (4, 40), slice_rows=3, seed=4, dtype="int16", **_SPIKES),
+    near_profile(127, (40,), zero=127, seed=5, kind="even"),
+    near_profile(1, (4, 3, 2), seed=6, dtype="float32", grids=True, kind="escape", own=4),
+    near_profile(60, (3, 0), seed=7),
+    ladder(near_profile((1, 4, 20), (4, 2, 4), seed=8, kind="steep")),
+    near_profile(2, (6, 6), unit=3, packet_bytes=24, seed=9),
+    near_profile(0, (3, 40), unit=40, seed=10, **_SPIKES),
+    ladder(near_profile((2, 9, 40), (4, 4, 4), unit=4, packet_bytes=23, seed=11)),
+)
+
 FUZZ_C_PROFILES = (
     *_PLAIN,
     *_NEIGHBOURS,
     *_PACKETS,
+    *_NEAR,
     make_profile(4, (256, 1), slice_rows=1),
 )
-"""Every number of levels with a form of its own, ranks 1 to 4, slices 1 to 256, all dtypes, both
+"""Every number of levels with a form of its own, ranks 1 to 4, slices 1 to 256, all dtypes, all
 schemes, packets; the last one is the slow one (fuzz_choose)."""
 
 _CALLS = {
@@ -172,7 +189,12 @@ const fuzz_profile fuzz_{folder} = {{
 
 
 def bins_max(profile: Profile) -> int:
-    """The most bins that one element of any rung can take (docs/BITSTREAM.md, chapter 5)."""
+    """The most bins that one element of any rung can take (docs/BITSTREAM.md, chapter 5).
+
+    None near-lossless, where symbols are coded (chapter 13).
+    """
+    if profile.scheme == "trained":
+        return 0
     forms = [binarisation(rung.levels) for rung in profile.rungs]
     return max(form.classes - 1 + form.suffix_bits for form in forms)
 
