@@ -148,6 +148,7 @@ def test_without_labels_the_answers_that_stay_count(folder: Path, tmp_path: Path
     assert point.agreement is not None
     assert point.loss == 1 - point.agreement
     assert "answers that stay" in render_search(found)
+    assert "loses at most 0: " in render_search(found)  # a limit of 0 is one
     assert search_rows(found)[0][5] == f"{100 * point.agreement:.2f} %"
 
 
@@ -220,7 +221,7 @@ def test_the_command(whole: tuple[SearchResult, Path], folder: Path, tmp_path: P
     ran = _command(*words)
     assert ran.exit_code == 0, ran.output
     lines = ran.stdout.splitlines()
-    assert lines[1].split()[:4] == ["cut", "C", "s", "bytes"]
+    assert lines[2].split()[:4] == ["cut", "C", "s", "bytes"]
     assert "the cheapest that loses at most 100: " in ran.stdout
     assert result.chosen is not None
     command = shlex.join(result.command(result.chosen, str(work)))
@@ -228,6 +229,7 @@ def test_the_command(whole: tuple[SearchResult, Path], folder: Path, tmp_path: P
     assert (plots / "bottleneck_search.png").read_bytes()[:4] == b"\x89PNG"
     text = page.read_text(encoding="utf-8")
     assert "<svg" in text
+    assert "The cheapest that loses at most 100: middle C=" in text
     assert "middle" in text
     kept = (tmp_path / "s.json").read_bytes()
     assert json.loads(kept) == result.as_dict()

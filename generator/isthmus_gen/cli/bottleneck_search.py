@@ -13,12 +13,16 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from isthmus.cli.console import Output, table
+from isthmus_gen.cli.comparison import fitting_columns
 
 if TYPE_CHECKING:
     from isthmus_gen.bottleneck.search import SearchResult
     from isthmus_gen.progress import Progress as Tell
 
 __all__ = ["register"]
+
+#: What is left out first where the terminal is too narrow: numbers of columns.
+_LEAST_WANTED = (4, 5, 7)
 
 
 def register(app: typer.Typer) -> None:
@@ -140,9 +144,16 @@ def _show(console: Console, result: SearchResult, folder: Path) -> None:
         search_text,
     )
 
-    columns = [(name, "left" if n in (0, len(HEAD) - 1) else "right") for n, name in
-               enumerate(HEAD)]  # fmt: skip
-    console.print(table(f"{result.model}, {result.plan.target}", columns, search_rows(result)))
+    heads = ["\n".join(name.rsplit(" ", 1)) for name in HEAD]
+    rows = search_rows(result)
+    kept = fitting_columns([heads, *rows], console.width, _LEAST_WANTED)
+    texts = (0, len(HEAD) - 1)
+    columns = [(heads[n], "left" if n in texts else "right") for n in kept]
+    title = f"{result.model}, {result.plan.target}"
+    console.print(table(title, columns, [[row[n] for n in kept] for row in rows]))
+    if len(kept) < len(HEAD):
+        left_out = [HEAD[n] for n in range(len(HEAD)) if n not in kept]
+        console.print(f"no room for: {', '.join(left_out)}", style="dim")
     console.print(search_text(result), style="dim")
     if result.excluded:
         last = len(EXCLUDED_HEAD) - 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -40,13 +41,15 @@ def show_comparison(console: Console, comparison: Comparison) -> None:
         console.print(f"no room for: {', '.join(left_out)}", style="dim")
 
 
-def fitting_columns(lines: list[list[str]], width: int) -> list[int]:
+def fitting_columns(
+    lines: list[list[str]], width: int, least_wanted: Sequence[int] = _LEAST_WANTED
+) -> list[int]:
     """Numbers of the columns of ``lines`` that fit into ``width`` characters together."""
     needed = {
         n: _PADDING + max(len(part) for line in lines for part in line[n].split("\n"))
         for n in range(len(lines[0]))
     }
-    for number in _LEAST_WANTED:
+    for number in least_wanted:
         if sum(needed.values()) <= width:
             break
         del needed[number]

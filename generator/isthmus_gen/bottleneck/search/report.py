@@ -46,7 +46,7 @@ def search_rows(result: SearchResult) -> list[list[str]]:
     for point in sorted(result.points, key=lambda p: (p.bytes, p.loss, p.candidate)):
         verdict = "front" if point.candidate in front else "dominated"
         if point.epochs < result.plan.epochs:
-            verdict += f" after {point.epochs} passes"
+            verdict += f", {point.epochs} passes"
         if result.chosen is not None and point.candidate == result.chosen.candidate:
             verdict += ", chosen"
         rows.append(
@@ -160,6 +160,7 @@ def draw_search(result: SearchResult) -> Any:
         )
     axis.set_xscale("log")
     plots.plain_log_ticks(axis)
+    axis.xaxis.set_major_formatter(lambda value, _: f"{value:,.4g}")  # 22.5 is not 22
     axis.margins(x=0.1, y=0.12)
     axis.set_xlabel("bytes per input, headers included, log scale (hollow: dominated)")
     if error:
@@ -192,12 +193,12 @@ def render_search(result: SearchResult, folder: str = "") -> str:
     """The page's text; ``folder`` is where the trained networks are, for the commands."""
     title = f"{result.model}: bottlenecks searched"
     svg = plots.svg_text(draw_search(result), prefix="search-")
-    lines = table(HEAD, search_rows(result), text_columns=1)
+    lines, said = table(HEAD, search_rows(result), text_columns=1), chosen_text(result)
     parts = [
         Markup(f"<h1>{join([title])}</h1>"),
         paragraph(f"Isthmus {__version__}", soft=True),
         paragraph(search_text(result)),
-        *([paragraph(f"{chosen_text(result).capitalize()}.")] if result.plan.max_loss else []),
+        *([paragraph(f"{said[:1].upper()}{said[1:]}.")] if said else []),
         Markup(f'<div class="compact">{lines}</div>'),
         heading("Accuracy against bytes"),
         Markup(
