@@ -3,7 +3,8 @@
     python -m benchmarks.host_speed [--json] [--frames N] [--repetitions N]
 
 ResNet-8 after stage 2 (16x16x32), real pictures, N = 4: frames encoded from int8 tensors and
-decoded in batches by the native codec, in millions of elements a second. Every repetition runs
+decoded in batches by the native codec, in millions of elements a second; the same tensors
+near-lossless at four bounds. Every repetition runs
 each contestant once, in turn, so that whatever else the machine does meets all of them; ratios are
 taken within a repetition. Times are the CPU time of the threads that worked, so another process
 that takes the core for a while does not count; with several threads the slowest one's counts, and
@@ -32,6 +33,7 @@ import numpy.typing as npt
 
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # the same rounding on every processor
 
+from benchmarks import near_cost
 from benchmarks.encoder_cost import prepared, sources
 from isthmus.codec.quantise import levels_of
 from isthmus.native import NativeCodec
@@ -44,6 +46,8 @@ REPETITIONS = 15
 THREADS = (1, 2)
 #: Millions of elements a second that decoding on one core is to reach.
 GOAL = 40.0
+#: How the names of Isthmus's own lines begin.
+OURS = ("isthmus", "near-lossless")
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(json.dumps(result, indent=1))
     else:
         print(aligned(found))
-    slow = [s for s in found if s.name.startswith("isthmus") and s.task == "decode"]
+    slow = [s for s in found if s.name.startswith(OURS) and s.task == "decode"]
     return 1 if any(speed.threads == 1 and speed.median < GOAL for speed in slow) else 0
 
 
@@ -120,7 +124,12 @@ def measure(
     with tempfile.TemporaryDirectory(prefix="isthmus-speed-") as name:
         for scheme in schemes:
             profile, tensors = prepared(scheme, (LEVELS,), Path(name), frames)
-            contestants += isthmus(scheme, profile, tensors)
+            contestants += isthmus(f"isthmus {scheme}", profile, tensors)
+        near, tensors = near_cost.prepared(
+            "activation_4", near_cost.BOUNDS, Path(name) / "near", frames
+        )
+    for number, bound in enumerate(near_cost.BOUNDS):
+        contestants += isthmus(f"near-lossless, D = {bound}", near, tensors, rung=number)
     rung = profile.rungs[0]
     levels = np.stack([levels_of(profile, rung, tensor) for tensor in tensors])
     contestants += others(levels.reshape(frames, -1))
@@ -172,19 +181,20 @@ def speed_of(
     )
 
 
-def isthmus(scheme: str, profile: Profile, tensors: npt.NDArray[np.int8]) -> list[Contestant]:
+def isthmus(
+    name: str, profile: Profile, tensors: npt.NDArray[np.int8], rung: int = 0
+) -> list[Contestant]:
     """The native codec: decoding in batches with each number of threads, and encoding."""
     codec = NativeCodec(profile)
-    frames = [codec.encode(0, i & 0xFFFF, tensor) for i, tensor in enumerate(tensors)]
+    frames = [codec.encode(rung, i & 0xFFFF, tensor) for i, tensor in enumerate(tensors)]
     bits = 8 * sum(map(len, frames)) / tensors.size
 
     def decode(share: range) -> object:
         return codec.decode_batch(frames[share.start : share.stop])
 
     def encode(share: range) -> object:
-        return [codec.encode(0, i & 0xFFFF, tensors[i]) for i in share]
+        return [codec.encode(rung, i & 0xFFFF, tensors[i]) for i in share]
 
-    name = f"isthmus {scheme}"
     return [
         *(Contestant(name, "decode", threads, bits, decode) for threads in THREADS),
         *(Contestant(name, "encode", threads, bits, encode) for threads in THREADS),

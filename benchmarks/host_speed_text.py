@@ -18,8 +18,9 @@ Features of ResNet-8 after stage 2 (16x16x32, 8,192 elements), N = 4, {frames} f
   slower one. ratio: to the first line of the same task, median of the ratios within a repetition.
   wall clock: the median with whatever else the machine did.
 - Isthmus: from the frames to levels, checksums checked, through `NativeCodec`; encoding starts at
-  the int8 tensor. constriction: one static model with these levels' own frequencies, which is not
-  sent, through its Python package. zstd: one stream a frame, whole bytes out, so no unpacking."""
+  the int8 tensor. near-lossless: the same tensors and codec, at the bound D. constriction: one
+  static model with these levels' own frequencies, which is not sent, through its Python package.
+  zstd: one stream a frame, whole bytes out, so no unpacking."""
 
 
 def section(result: dict[str, Any]) -> str:

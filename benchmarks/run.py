@@ -32,6 +32,7 @@ BENCHMARKS = {
     "firmware_cost": "instructions, flash, RAM and stack",
     "front_cost": "the front half alone, by layer, beside other engines",
     "encoder_cost": "the encoder on six cores, beside heatshrink and lz4",
+    "near_cost": "near-lossless coding on six cores: instructions, flash, RAM and stack",
     "seal_cost": "signing: SHA-256 and a seal for a packet and a frame, on four cores",
     "host_speed": "decoding and encoding on the host, beside constriction and zstd",
     "server_load": "frames a second of the server, beside other servers and the bare work",

@@ -38,10 +38,16 @@ def test_the_goal_is_met_by_the_kept_figures(speed: ModuleType, kept: dict[str, 
     decoding = {
         (row["name"], row["threads"]): row["median"]
         for row in kept["rows"]
-        if row["task"] == "decode" and row["name"].startswith("isthmus")
+        if row["task"] == "decode" and row["name"].startswith(speed.OURS)
     }
     assert set(decoding) == {
-        (f"isthmus {scheme}", threads) for scheme in ("neighbour", "paper") for threads in (1, 2)
+        (name, threads)
+        for threads in (1, 2)
+        for name in (
+            "isthmus neighbour",
+            "isthmus paper",
+            *(f"near-lossless, D = {bound}" for bound in (0, 1, 2, 4)),
+        )
     }
     for (name, threads), median in decoding.items():
         assert median >= speed.GOAL * threads

@@ -82,7 +82,9 @@ def _design(
             remedy="cut the frame into slices with --slice-rows",
         )  # fmt: skip
     rung = dataclasses.replace(bare, payload_max=limit, trained=made.trained)
-    return NearRung(rung, quantizer, _report(grid, quantizer, made, levels))
+    report = _report(grid, quantizer, made, levels)
+    report["table_bytes"] = table_bytes(rung, tensor.dtype)
+    return NearRung(rung, quantizer, report)
 
 
 def _bare_rung(grid: Grid, quantizer: Quantizer, tensor: TensorSpec) -> Rung:
@@ -136,7 +138,6 @@ def _report(
         "rate": None,
         "context_sets": len(trained.frequencies),
         "contexts": 0,
-        "table_bytes": table_bytes(trained),
         "coded_bits": made.bits,
         "end_shares": [float(share[0]), float(share[-1])] if counts.any() else None,
         "clip_details": {},
@@ -158,8 +159,15 @@ def _error(grid: Grid, share: npt.NDArray[np.float64]) -> float:
     return float((share * mean).sum() * square)
 
 
-def table_bytes(trained: Trained) -> int:
-    """Flash that the tables of ``isth_trained`` take."""
+def table_bytes(rung: Rung, dtype: str) -> int:
+    """Flash that a rung's tables take in the tree of a tensor of ``dtype``."""
+    assert rung.trained is not None  # a near-lossless rung is
+    if dtype == "int8":
+        return _trained_bytes(rung.trained) + 256 + 2 * 256  # levels, and their symbols, by value
+    return _trained_bytes(rung.trained) + 4 * len(rung.thresholds_f32)
+
+
+def _trained_bytes(trained: Trained) -> int:
     rows = len(trained.frequencies) * (trained.symbol_count + 1) * 2
     own = trained.class_count * 256 + trained.channels * 64 + 2 * len(trained.symbols)
     return rows + own + trained.symbol_count
