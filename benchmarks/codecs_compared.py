@@ -55,18 +55,18 @@ NETWORKS = (
         "resnet8",
         "none",
         {
-            "activation_2": ((4, 4), (2, 4)),
-            "activation_4": ((8, 4), (4, 4)),
-            "activation_6": ((16, 4), (8, 4)),
+            "activation_2": ((16, 2), (32, 4)),
+            "activation_4": ((32, 2), (32, 4)),
+            "activation_6": ((16, 4), (16, 8)),
         },
     ),
-    Network("vww", "unit", {"activation_11": ((8, 2), (4, 2))}),
+    Network("vww", "unit", {"activation_11": ((32, 2), (16, 2))}),
 )
-#: What is asked of the two codecs that need no training; the first rung is the default one.
+#: What is asked of each codec; the first rung is the default one.
 OPTIONS: dict[str, dict[str, Any]] = {
     "lightweight": {"levels": (4, 2, 3, 6, 8)},
     "near-lossless": {"bounds": (0, 1, 2, 4)},
-    "bottleneck": {"levels": (4, 8, 16)},
+    "bottleneck": {"levels": (8,)},
 }
 
 

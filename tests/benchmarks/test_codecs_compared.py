@@ -8,17 +8,21 @@ from pathlib import Path
 
 import pytest
 from benchmarks.codecs_compared import (
+    CODECS,
     NETWORKS,
     Found,
     load_results,
     main,
     write_results,
 )
-from benchmarks.codecs_compared_text import cheapest
+from benchmarks.codecs_compared_text import cheapest, draw, section
 from benchmarks.rate_models import TASKS
 from benchmarks.sections import read_section
 
 from isthmus_gen.evaluate import Interval, Row
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / "benchmarks" / "results" / "codecs_compared.json"
 
 
 def rung(codec: str, size: float, lost: float, **more: object) -> Row:
@@ -89,3 +93,20 @@ def test_no_network_is_tested_on_what_it_was_trained_on() -> None:
         (task,) = (task for task in TASKS if task.name == network.task)
         assert task.test.file != task.calibration.file
         assert task.training is None or task.training.file != task.test.file
+
+
+def test_the_kept_section_is_that_of_the_kept_results() -> None:
+    kept = load_results(RESULTS)
+    assert read_section(ROOT / "benchmarks" / "RESULTS.md", "codecs_compared") == section(kept)
+    assert sorted(draw(kept)) == sorted(path.name for path in RESULTS.parent.glob("codecs_*.svg"))
+
+
+def test_every_codec_is_kept_at_every_cut() -> None:
+    kept = {found.network: found for found in load_results(RESULTS)}
+    for network in NETWORKS:
+        rows = kept[network.task].rows
+        for cut in network.bottlenecks:
+            assert {row.codec for row in rows if row.cut == cut} == set(CODECS)
+        assert sum(row.kind == "whole" for row in rows) == 1
+        assert sum(row.kind == "rival" for row in rows) == 12
+        assert {row.inputs for row in rows} == {kept[network.task].inputs}
