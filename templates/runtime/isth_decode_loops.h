@@ -46,8 +46,8 @@ static inline unsigned read_unary(isth_bin_reader *r, uint16_t *contexts, unsign
 }
 
 /* One context set for `count` levels. */
-static isth_status read_one_set(isth_bin_reader *reader, const walk *s, uint8_t *levels,
-                                size_t count) {
+static ISTH_ALONE isth_status read_one_set(isth_bin_reader *reader, const walk *s, uint8_t *levels,
+                                           size_t count) {
     const isth_rung *rung = s->rung;
     isth_bin_reader r = *reader;
     unsigned last = rung->classes - 1u;
@@ -70,8 +70,8 @@ static isth_status read_one_set(isth_bin_reader *reader, const walk *s, uint8_t 
 }
 
 /* Successive channels of one position, each with the context set its neighbours choose. */
-static isth_status read_neighbours(isth_bin_reader *reader, const walk *s, uint8_t *levels,
-                                   size_t count) {
+static inline isth_status read_neighbours(isth_bin_reader *reader, const walk *s, uint8_t *levels,
+                                          size_t count) {
     const isth_rung *rung = s->rung;
     const isth_choice *choice = rung->choice;
     const uint16_t *base = choice->channel_base + s->channel;
@@ -180,8 +180,8 @@ static isth_status read_escaped(isth_bin_reader *r, const isth_rung *rung, uint8
  * Successive channels of one position, near-lossless: a symbol each, the row as the encoder's. No
  * address of `r` leaves, so it stays in registers.
  */
-static isth_status read_trained(isth_bin_reader *reader, const walk *s, uint8_t *levels,
-                                size_t count) {
+static inline isth_status read_trained(isth_bin_reader *reader, const walk *s, uint8_t *levels,
+                                       size_t count) {
     const isth_trained *trained = s->rung->trained;
     const uint16_t *choice = trained->choices + (size_t)s->channel * 32u;
     const uint8_t *cells = trained->cells;
