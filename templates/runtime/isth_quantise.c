@@ -3,6 +3,8 @@
  */
 #include "isth_quantise.h"
 
+#include "isth_config.h"
+
 /* Number of thresholds not above the value: binary search, thresholds do not fall. */
 static unsigned level_of_i16(const int32_t *thresholds, unsigned count, int32_t value) {
     unsigned low = 0u;
@@ -68,7 +70,13 @@ int isth_quantisable(const isth_rung *rung, isth_kind kind) {
 
 /* Rows of thresholds: one for all elements, or one for each channel. */
 static uint32_t rows_of(const isth_rung *rung) {
-    return rung->trained != NULL && rung->trained->grids != 0u ? rung->trained->channels : 1u;
+#if ISTH_WITH_TRAINED
+    if (rung->trained != NULL && rung->trained->grids != 0u) {
+        return rung->trained->channels;
+    }
+#endif
+    (void)rung;
+    return 1u;
 }
 
 void isth_quantise(const isth_rung *rung, isth_kind kind, const void *values, size_t first,
