@@ -17,7 +17,7 @@ PYTEST ?=
 
 C_SOURCES := $(shell find templates host -name '*.[ch]' | sort)
 
-.PHONY: help demo test check format bench fuzz fuzz-c fuzz-kernels digits lock tools venv clean soak mqtt-kill
+.PHONY: help demo test check format bench fuzz fuzz-c fuzz-kernels digits lock tools venv clean soak mqtt-kill bottleneck-figures
 .PHONY: check-ruff check-format check-types check-c
 
 help: ## this list
@@ -53,6 +53,9 @@ format: venv ## let the formatters rewrite the sources
 
 bench: venv ## measure everything again and write benchmarks/RESULTS.md
 	$(BIN)/python benchmarks/run.py
+
+bottleneck-figures: venv ## train and measure the bottlenecks of benchmarks/bottleneck.py that are missing
+	$(BIN)/python -m benchmarks.bottleneck
 
 soak: venv tools ## the server under 2,000 simulated devices for SECONDS (default ten minutes)
 	$(BIN)/python -m benchmarks.server_soak --seconds $(or $(SECONDS),600)

@@ -29,6 +29,7 @@ BENCHMARKS = {
     "near_lossless": "near-lossless coding beside lossless coders of pictures and bytes",
     "codecs_compared": "lightweight, near-lossless and bottleneck on the same cuts (trains: long)",
     "restoration": "rate against accuracy with a restorer on the host (trains: long)",
+    "bottleneck": "a learned bottleneck after each stage, JPEG beside it (trains: long)",
     "firmware_cost": "instructions, flash, RAM and stack",
     "front_cost": "the front half alone, by layer, beside other engines",
     "encoder_cost": "the encoder on six cores, beside heatshrink and lz4",

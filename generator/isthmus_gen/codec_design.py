@@ -263,8 +263,10 @@ def _start(
         return _Start(rate, initial, None, None)
     allowed = options.context_bytes or load_target(options.target).codec.context_bytes
     # Every slice starts its contexts anew, about five instructions each: at most one for two
-    # elements, two bytes each. Packets are taken to have a bit an element.
-    allowed = min(allowed, min(slice_elements, 8 * options.mtu or slice_elements))
+    # elements, two bytes each. Packets are taken to have a bit an element. A bottleneck has few
+    # elements and statistics of its own for each channel: there the contexts are worth it.
+    if options.codec != "bottleneck":
+        allowed = min(allowed, min(slice_elements, 8 * options.mtu or slice_elements))
     found = design_contexts(
         tensor, levels, tensors, context_bytes=allowed, restarts=_restarts(tensor, options)
     )

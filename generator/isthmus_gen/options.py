@@ -38,7 +38,8 @@ class GenerateOptions(BaseModel):
                                on the calibration set (equal bytes on equal machines alone)
     rate_weight                bottleneck: what a bit of a frame costs in the training's loss
     bottleneck_epochs          passes of its training over the calibration set
-    levels                     N of each rung, first the default one
+    levels                     N of each rung, first the default one, which is what a bottleneck is
+                               trained for (not given: 8)
     rungs, max_loss            instead of levels, clip and quantizer: so many rungs, found by
                                measurement; the first is the cheapest that loses at most max_loss
                                points (without: that cannot be told from the best)
@@ -90,7 +91,7 @@ class GenerateOptions(BaseModel):
     channels: int | None = Field(default=None, ge=1, le=1024)
     stride: int | None = Field(default=None, ge=1, le=16)
     trained: Path | None = None
-    rate_weight: float = Field(default=2e-5, ge=0, le=1000, allow_inf_nan=False)
+    rate_weight: float = Field(default=1e-4, ge=0, le=1000, allow_inf_nan=False)
     bottleneck_epochs: int = Field(default=20, ge=1, le=10000)
     levels: tuple[int, ...] = (4,)
     scheme: Literal["neighbour", "paper"] = "neighbour"

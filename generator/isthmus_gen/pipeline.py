@@ -112,7 +112,8 @@ def generate(
     if options.codec == "bottleneck":
         check_no_ray(ray)
         bottleneck = prepare_bottleneck(options, model, data, preprocessing, progress, work=work)
-        model, cut, options = bottleneck.model, bottleneck.cut, bottleneck.options
+        model, cut = bottleneck.model, bottleneck.cut
+        asked, options = bottleneck.asked, bottleneck.options
     calibration = calibrate(model, cut, data, preprocessing, progress, ray=ray)
     progress("cutting the network", 0, 1)
     representative = _representative(data, preprocessing)

@@ -37,7 +37,7 @@ def trained(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("trained") / "trained.keras"
     ran = _command(
         "bottleneck", folder / "network.keras", "--cut", "middle", "--data",
-        folder / "labelled.npz", "--channels", 3, "--epochs", 2, "--out", out, "--json",
+        folder / "labelled.npz", "--channels", 3, "--levels", 4, "--epochs", 2, "--out", out, "--json",
     )  # fmt: skip
     assert ran.exit_code == 0, ran.output
     data = json.loads(ran.stdout)
@@ -67,7 +67,8 @@ def test_the_file_is_a_plain_network_that_says_how_it_was_made(folder: Path, tra
 def test_equal_runs_give_equal_files(folder: Path, trained: Path, tmp_path: Path) -> None:
     ran = _command(
         "bottleneck", folder / "network.keras", "--cut", "middle", "--data",
-        folder / "labelled.npz", "--channels", 3, "--epochs", 2, "--out", tmp_path / "b.keras",
+        folder / "labelled.npz", "--channels", 3, "--levels", 4, "--epochs", 2, "--out",
+        tmp_path / "b.keras",
     )  # fmt: skip
     assert ran.exit_code == 0, ran.output
     assert "answers that stay the same" in ran.stdout
@@ -125,7 +126,9 @@ def test_generate_trains_what_the_command_would(
     folder: Path, trained: Path, tmp_path: Path
 ) -> None:
     """Interrupted once: nothing is written; then it goes on to the same network."""
-    options = make_options(_options(folder, tmp_path / "bundle", channels=3, bottleneck_epochs=2))
+    options = make_options(
+        _options(folder, tmp_path / "bundle", channels=3, levels=(4,), bottleneck_epochs=2)
+    )
 
     def interrupt(stage: str, done: int, total: int, /) -> None:
         if stage == "training" and done == total:
@@ -137,6 +140,22 @@ def test_generate_trains_what_the_command_would(
     generate(options, work=tmp_path / "work")
     name = Bundle.open(tmp_path / "bundle").profile.extra["bottleneck"]["file"]
     assert (tmp_path / "bundle" / name).read_bytes() == trained.read_bytes()
+
+
+def test_levels_that_are_not_given_are_the_files(
+    folder: Path, trained: Path, tmp_path: Path
+) -> None:
+    from isthmus_gen.bottleneck.making import prepare_bottleneck
+    from isthmus_gen.data import Preprocessing, load_data
+
+    options = make_options(_options(folder, tmp_path / "bundle", trained=trained))
+    data = load_data(folder / "labelled.npz")
+    found = prepare_bottleneck(options, load_model(options.model), data, Preprocessing())
+    assert found.options.levels == (4,)
+    assert found.options.clip == "0:3"
+    command = " ".join(found.asked.command())
+    assert "--levels 4" in command
+    assert "--clip" not in command
 
 
 def test_a_run_that_diverges_leaves_nothing(

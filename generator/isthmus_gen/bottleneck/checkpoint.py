@@ -68,12 +68,15 @@ class Checkpoint:
             "best": state.best,
             "started": state.started,
         }
-        named = {f"now_{i}": array for i, array in enumerate(state.arrays)}
+        named: dict[str, npt.NDArray[Any]] = {
+            f"now_{i}": array for i, array in enumerate(state.arrays)
+        }
+        named["about"] = np.array(json.dumps(about))
         named |= {f"best_{i}": array for i, array in enumerate(state.best_arrays)}
         aside = self.file.with_name(f"{self.file.name}.part")
         try:
             with aside.open("wb") as file:
-                np.savez(file, about=np.array(json.dumps(about)), **named)
+                np.savez(file, allow_pickle=False, **named)
             aside.replace(self.file)
         except OSError as error:
             raise _unwritable(self.file.parent, error) from error

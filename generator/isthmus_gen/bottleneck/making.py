@@ -49,7 +49,8 @@ class Prepared:
     """What ``generate`` goes on with in the place of the user's network.
 
     model     the trained network, under the original's name; ``cut`` is its bottleneck
-    options   as given, with the clip range that the network was trained for
+    asked     the options as given, with the levels that it was trained for where none are
+    options   the same with the clip range that it was trained for
     extra     for the profile
     report    for ``report.json``
     content   the trained network's file
@@ -57,6 +58,7 @@ class Prepared:
 
     model: LoadedModel
     cut: Cut
+    asked: GenerateOptions
     options: GenerateOptions
     extra: dict[str, Any]
     report: dict[str, Any]
@@ -131,9 +133,9 @@ def prepare_bottleneck(
     """The trained network that ``options`` ask for: that of ``--trained``, or one trained now."""
     if options.trained is None:
         plan = TrainingPlan(
-            levels=options.levels[0],
             rate_weight=options.rate_weight,
             epochs=options.bottleneck_epochs,
+            **({"levels": options.levels[0]} if "levels" in options.model_fields_set else {}),
         )
         assert options.channels is not None  # make_options saw to it
         made = make_bottleneck(
@@ -158,8 +160,14 @@ def prepare_bottleneck(
         "file": TRAINED_FILE,
         "sha256": hashlib.sha256(made.content).hexdigest(),
     }
-    ranged = options.model_copy(update={"clip": clip_of(about["plan"]["levels"])})
-    return Prepared(trained, resolve_cut(trained, BOTTLENECK), ranged, extra, about, made.content)
+    count = about["plan"]["levels"]
+    asked = options
+    if "levels" not in options.model_fields_set:
+        asked = options.model_copy(update={"levels": (count,)})
+    ranged = asked.model_copy(update={"clip": clip_of(count)})
+    return Prepared(
+        trained, resolve_cut(trained, BOTTLENECK), asked, ranged, extra, about, made.content
+    )
 
 
 def check_no_ray(ray: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,7 +27,8 @@ from isthmus_gen.progress import Progress, no_progress
 __all__ = ["Figures", "clip_of", "evaluate", "make_profile"]
 
 Floats = npt.NDArray[np.float32]
-_SAMPLES = 1000
+_SAMPLE_ELEMENTS = 1 << 22
+_MOST_SAMPLES = 8192
 _BATCH = 128
 
 
@@ -70,10 +72,10 @@ def make_profile(
     options = make_options(
         {
             "model": Path("network"), "cut": BOTTLENECK, "calibration": Path("data"),
-            "out": Path("none"), "levels": (levels,), "clip": clip_of(levels), "target": target,
-            "element": "float32",
+            "out": Path("none"), "codec": "bottleneck", "channels": shape[2], "levels": (levels,),
+            "target": target, "element": "float32",
         }
-    )  # fmt: skip
+    ).model_copy(update={"clip": clip_of(levels)})  # fmt: skip
     statistics = TensorStatistics(shape)
     statistics.update(samples)
     tensor = TensorSpec(BOTTLENECK, shape, "float32", 1.0, 0)
@@ -135,7 +137,8 @@ def _reduced(inserted: Inserted, data: CutSet, index: npt.NDArray[np.int64]) -> 
 
 def _frames(inserted: Inserted, plan: TrainingPlan, calibration: CutSet) -> _Send:
     """Codes a batch of values as frames, and gives what a host decodes of them."""
-    some = calibration.training[:_SAMPLES]
+    most = min(_MOST_SAMPLES, max(1, _SAMPLE_ELEMENTS // math.prod(inserted.shape)))
+    some = calibration.training[:most]
     samples = np.concatenate(
         [_reduced(inserted, calibration, part) for part in calibration.batches(some)]
     )

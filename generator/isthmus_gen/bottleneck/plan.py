@@ -28,14 +28,14 @@ class TrainingPlan:
     """
 
     coder: str = "isthmus"
-    levels: int = 4
+    levels: int = 8
     quality: int = 20
-    rate_weight: float = 2e-5
+    rate_weight: float = 1e-4
     train: str = "units"
     epochs: int = 20
     patience: int = 8
     batch: int = 64
-    rate: float = 1e-3
+    rate: float = 3e-3
     seed: int = 1
 
     def __post_init__(self) -> None:

@@ -30,10 +30,10 @@ def bottleneck(
     coder: Annotated[
         str, typer.Option(help="isthmus, or jpeg (as published; a comparison on the host).")
     ] = "isthmus",
-    levels: Annotated[int, typer.Option(help="isthmus: levels N; 2..256.")] = 4,
+    levels: Annotated[int, typer.Option(help="isthmus: levels N; 2..256.")] = 8,
     rate_weight: Annotated[
         float, typer.Option(help="isthmus: what a bit of a frame costs in the loss.")
-    ] = 2e-5,
+    ] = 1e-4,
     quality: Annotated[int, typer.Option(help="jpeg: quality; 1..100.")] = 20,
     train: Annotated[
         str, typer.Option(help="units: the network itself stays as it is; or all its weights.")

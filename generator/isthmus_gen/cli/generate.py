@@ -155,7 +155,7 @@ def generate(
     ] = None,
     rate_weight: Annotated[
         float, typer.Option(help="bottleneck: what a bit of a frame costs in the training's loss.")
-    ] = 2e-5,
+    ] = 1e-4,
     bottleneck_epochs: Annotated[
         int, typer.Option(help="bottleneck: passes of its training over the calibration set.")
     ] = 20,
