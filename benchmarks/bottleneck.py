@@ -76,7 +76,7 @@ class Point:
 
 
 def _ours(
-    channels: int, weight: float, *, stride: int = 2, levels: int = 4, epochs: int = 12
+    channels: int, weight: float, *, stride: int = 2, levels: int = 8, epochs: int = 12
 ) -> Point:
     plan = TrainingPlan(levels=levels, rate_weight=weight, epochs=epochs)
     return Point(channels, stride, plan)
@@ -88,15 +88,17 @@ def _jpeg(channels: int, quality: int, *, stride: int = 2, epochs: int = 12) -> 
 
 STAGES = (
     Stage(1, "activation_2", (
-        _ours(16, 2e-5), _ours(8, 2e-5), _ours(4, 2e-5), _jpeg(16, 20), _jpeg(8, 20), _jpeg(4, 20),
+        _ours(16, 1e-5), _ours(16, 3e-5), _ours(16, 2e-5, stride=4),
+        _jpeg(16, 20), _jpeg(8, 20), _jpeg(16, 20, stride=4),
     )),
     Stage(2, "activation_4", (
-        _ours(32, 2e-5), _ours(32, 6e-5), _ours(16, 2e-5), _ours(8, 2e-5),
-        _jpeg(32, 20), _jpeg(16, 20), _jpeg(8, 20), _jpeg(8, 50),
+        _ours(32, 3e-5), _ours(32, 6e-5), _ours(32, 1.2e-4), _ours(16, 6e-5),
+        _jpeg(32, 50), _jpeg(32, 20), _jpeg(16, 20), _jpeg(32, 20, stride=4),
     )),
     Stage(3, "activation_6", (
-        _ours(16, 1e-4), _ours(16, 5e-4), _ours(8, 1e-4), _ours(8, 5e-4),
-        _jpeg(16, 20), _jpeg(16, 50), _jpeg(8, 20), _jpeg(8, 50),
+        _ours(16, 5e-4, stride=8), _ours(16, 2e-4, stride=8), _ours(32, 2e-4, stride=8),
+        _ours(16, 5e-4, stride=4),
+        _jpeg(16, 20), _jpeg(8, 20), _jpeg(16, 20, stride=4), _jpeg(32, 20, stride=8),
     )),
 )  # fmt: skip
 

@@ -37,7 +37,8 @@ def trained(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("trained") / "trained.keras"
     ran = _command(
         "bottleneck", folder / "network.keras", "--cut", "middle", "--data",
-        folder / "labelled.npz", "--channels", 3, "--levels", 4, "--epochs", 2, "--out", out, "--json",
+        folder / "labelled.npz", "--channels", 3, "--levels", 4, "--epochs", 2, "--out", out,
+        "--json",
     )  # fmt: skip
     assert ran.exit_code == 0, ran.output
     data = json.loads(ran.stdout)

@@ -7,8 +7,8 @@
     trained = train(inserted, data, TrainingPlan(epochs=20))
     figures = evaluate(inserted, trained.plan, data, data, data.held_out)
 
-Published by Eshratifar, Esmaili and Pedram (BottleNet, 2019) with JPEG as the codec; the coder "isthmus", its rate term
-and the start from principal components are ours.
+Published by Eshratifar, Esmaili and Pedram (BottleNet, 2019) with JPEG as the codec; the coder
+"isthmus", its rate term and the start from principal components are ours.
 """
 
 from __future__ import annotations
