@@ -88,12 +88,11 @@ def _jpeg(channels: int, quality: int, *, stride: int = 2, epochs: int = 12) -> 
 
 STAGES = (
     Stage(1, "activation_2", (
-        _ours(16, 1e-5), _ours(16, 3e-5), _ours(16, 2e-5, stride=4),
-        _jpeg(16, 20), _jpeg(8, 20), _jpeg(16, 20, stride=4),
+        _ours(16, 4e-5), _ours(16, 8e-5), _jpeg(16, 20), _jpeg(8, 20),
     )),
     Stage(2, "activation_4", (
-        _ours(32, 3e-5), _ours(32, 6e-5), _ours(32, 1.2e-4), _ours(16, 6e-5),
-        _jpeg(32, 50), _jpeg(32, 20), _jpeg(16, 20), _jpeg(32, 20, stride=4),
+        _ours(32, 3e-5), _ours(32, 6e-5), _ours(32, 1.2e-4),
+        _jpeg(32, 50), _jpeg(32, 20), _jpeg(16, 20),
     )),
     Stage(3, "activation_6", (
         _ours(16, 5e-4, stride=8), _ours(16, 2e-4, stride=8), _ours(32, 2e-4, stride=8),

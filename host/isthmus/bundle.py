@@ -137,6 +137,28 @@ class Bundle:
             )
         return data
 
+    def read_addition(self, name: str, form: Any, *, limit: int) -> dict[str, Any]:
+        """The JSON object of a file beside the profile: ``format`` is ``form``, and the profile's
+        digest stands in it.
+
+        BundleFormatError where it is not, BundleEditedError where it belongs to another profile.
+        """
+        where = str(self.path / name)
+        try:
+            content = json.loads(self.read(name, limit=limit))
+        except (ValueError, RecursionError) as error:
+            raise BundleFormatError(where, f"cannot be read ({error})") from error
+        if not isinstance(content, dict) or content.get("format") != form:
+            raise BundleFormatError(
+                f"{where}: format", "is not this version's", allowed=repr(form),
+                remedy="generate the bundle again with this version of Isthmus",
+            )  # fmt: skip
+        if content.get("profile") != self.profile.digest.hex():
+            raise BundleEditedError(
+                where, "belongs to another profile", remedy="generate the bundle again"
+            )
+        return content
+
     @property
     def halves(self) -> dict[str, str]:
         """SHA-256 of the front and back half by file name, as the profile states them."""

@@ -19,7 +19,6 @@ import numpy.typing as npt
 
 from isthmus.bundle import Bundle
 from isthmus.errors import (
-    BundleEditedError,
     BundleFormatError,
     BundleMissingError,
     DataDtypeError,
@@ -73,7 +72,7 @@ class PictureDecoder:
                 remedy="generate it again with --reconstruct-input",
             )  # fmt: skip
         self.profile = bundle.profile
-        content = _read(bundle, where)
+        content = bundle.read_addition(PICTURE, _FORMAT, limit=_FILE_MAX)
         self.shape, self.peak = _shape(content, where), _peak(content, where)
         about = content.get("about")
         self.about: dict[str, Any] = dict(about) if isinstance(about, dict) else {}
@@ -142,23 +141,6 @@ def write_picture(
     }
     text = json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n"
     return {PICTURE: text.encode("ascii")}
-
-
-def _read(bundle: Bundle, where: str) -> dict[str, Any]:
-    try:
-        content = json.loads(bundle.read(PICTURE, limit=_FILE_MAX))
-    except (ValueError, RecursionError) as error:
-        raise BundleFormatError(where, f"cannot be read ({error})") from error
-    if not isinstance(content, dict) or content.get("format") != _FORMAT:
-        raise BundleFormatError(
-            f"{where}: format", "is not this version's", allowed=repr(_FORMAT),
-            remedy="generate the bundle again with this version of Isthmus",
-        )  # fmt: skip
-    if content.get("profile") != bundle.profile.digest.hex():
-        raise BundleEditedError(
-            where, "belongs to another profile", remedy="generate the bundle again"
-        )
-    return content
 
 
 def _output(content: Mapping[str, Any]) -> Mapping[str, Any]:

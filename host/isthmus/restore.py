@@ -19,7 +19,6 @@ import numpy.typing as npt
 
 from isthmus.bundle import Bundle
 from isthmus.errors import (
-    BundleEditedError,
     BundleFormatError,
     DataDtypeError,
     DataShapeError,
@@ -189,20 +188,11 @@ def write_restorer(
 def read_restorer(bundle: Bundle) -> tuple[RungRestorer, ...]:
     """The restorer of each rung of ``bundle``; BundleFormatError, BundleEditedError."""
     where = str(bundle.path / RESTORER)
+    content = bundle.read_addition(RESTORER, _FORMAT, limit=_FILE_MAX)
     try:
-        content = json.loads(bundle.read(RESTORER, limit=_FILE_MAX))
         files = _read_arrays(bundle.read(RESTORER_ARRAYS, limit=_FILE_MAX))
     except _FILE_ERRORS as error:
         raise BundleFormatError(where, f"cannot be read ({error})") from error
-    if not isinstance(content, dict) or content.get("format") != _FORMAT:
-        raise BundleFormatError(
-            f"{where}: format", "is not this version's", allowed=repr(_FORMAT),
-            remedy="generate the bundle again with this version of Isthmus",
-        )  # fmt: skip
-    if content.get("profile") != bundle.profile.digest.hex():
-        raise BundleEditedError(
-            where, "belongs to another profile", remedy="generate the bundle again"
-        )
     entries = content.get("rungs")
     if not isinstance(entries, list) or len(entries) != len(bundle.profile.rungs):
         raise BundleFormatError(

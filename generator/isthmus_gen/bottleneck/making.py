@@ -132,10 +132,11 @@ def prepare_bottleneck(
 ) -> Prepared:
     """The trained network that ``options`` ask for: that of ``--trained``, or one trained now."""
     if options.trained is None:
+        given = "levels" in options.model_fields_set
         plan = TrainingPlan(
+            levels=options.levels[0] if given else TrainingPlan.levels,
             rate_weight=options.rate_weight,
             epochs=options.bottleneck_epochs,
-            **({"levels": options.levels[0]} if "levels" in options.model_fields_set else {}),
         )
         assert options.channels is not None  # make_options saw to it
         made = make_bottleneck(

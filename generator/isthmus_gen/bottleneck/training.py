@@ -28,6 +28,7 @@ from isthmus_gen.bottleneck.plan import TrainingPlan
 from isthmus_gen.bottleneck.rate import RateModel
 from isthmus_gen.bottleneck.start import start_units
 from isthmus_gen.bottleneck.units import Inserted
+from isthmus_gen.learning import learning_rate
 from isthmus_gen.progress import Progress, no_progress
 
 __all__ = ["Epoch", "Trained", "Trainer", "train"]
@@ -36,7 +37,6 @@ Floats = npt.NDArray[np.float32]
 _EXTRA = 'pip install "isthmus[generate]"'
 _START_INPUTS = 512
 _WARM_UP = 50
-_LAST_RATE = 0.01
 _LABEL_SHARE = 0.5
 _BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-7
 _FLOOR = 1e-7
@@ -226,12 +226,7 @@ class Trainer:
         )
 
     def _rate(self, step: int, steps: int) -> Any:
-        """The rate of learning: a linear rise, then half a cosine down to a hundredth."""
-        total = steps * self.plan.epochs
-        rise = min(_WARM_UP, max(1, total // 10))
-        part = max(0, step - rise) / max(1, total - rise)
-        fall = _LAST_RATE + (1 - _LAST_RATE) * 0.5 * (1 + math.cos(math.pi * part))
-        size = self.plan.rate * min(1.0, (step + 1) / rise) * fall
+        size = learning_rate(self.plan.rate, step, steps * self.plan.epochs, _WARM_UP)
         return self.tf.constant(size, self.tf.float32)
 
     def _features(self, given: Any) -> Any:

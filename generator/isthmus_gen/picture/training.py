@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from isthmus.optional import quiet_import
+from isthmus_gen.learning import learning_rate, shuffled_batches
 from isthmus_gen.picture.collection import PictureSet
 from isthmus_gen.progress import Progress, no_progress
 
@@ -33,7 +34,6 @@ _LEAST_STEPS = 300
 _LEAST_EPOCH = 25
 _MOST_MACS = 2e13
 _WARM_UP = 50
-_LAST_RATE = 0.01
 _PATIENCE = 5
 _MEASURED = 256
 
@@ -132,12 +132,12 @@ def train_picture(
     rng = np.random.default_rng(plan.seed)
     model = _build(keras, pairs, plan)
     step = _stepper(tf, keras, model)
-    order = _order(rng, pairs.training, plan.batch)
+    order = shuffled_batches(rng, pairs.training, plan.batch)
     best, kept, since, done = math.inf, model.get_weights(), 0, 0
     while done < plan.steps:
         index = next(order)
         x = decoded(done % rungs, pairs.features[index])
-        step(x, _wanted(pairs, index), _rate(plan, done))
+        step(x, _wanted(pairs, index), learning_rate(plan.rate, done, plan.steps, _WARM_UP))
         done += 1
         if done % 10 == 0 or done == plan.steps:
             progress(stage, done, plan.steps)
@@ -225,25 +225,6 @@ def _stepper(tf: Any, keras: Any, model: Any) -> Callable[[Floats, Floats, float
         update(tf.constant(x), tf.constant(wanted))
 
     return step
-
-
-def _order(
-    rng: np.random.Generator, indices: npt.NDArray[np.int64], batch: int
-) -> Any:  # an endless iterator of index arrays
-    """Batches of shuffled indices, pass after pass; a short rest of a pass is left out."""
-    while True:
-        mixed = rng.permutation(indices)
-        for start in range(0, len(mixed) - batch + 1, batch):
-            yield np.sort(mixed[start : start + batch])
-
-
-def _rate(plan: PicturePlan, step: int) -> float:
-    """The rate of learning: a linear rise, then half a cosine down to a hundredth."""
-    rise = min(_WARM_UP, max(1, plan.steps // 10))
-    if step < rise:
-        return plan.rate * (step + 1) / rise
-    part = (step - rise) / max(1, plan.steps - rise)
-    return plan.rate * (_LAST_RATE + (1 - _LAST_RATE) * 0.5 * (1 + math.cos(math.pi * part)))
 
 
 def _watch(model: Any, pairs: PictureSet, decoded: LevelsOf, rungs: int) -> float:

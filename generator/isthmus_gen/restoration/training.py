@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from isthmus.optional import quiet_import
 from isthmus.restore_net import MAX_PLANES, RestorerNet, as_planes
+from isthmus_gen.learning import learning_rate, shuffled_batches
 from isthmus_gen.progress import Progress, no_progress
 from isthmus_gen.restoration.back import BackRunner, Divergence
 from isthmus_gen.restoration.collection import FeatureSet
@@ -31,7 +32,6 @@ _LEAST_STEPS, _MOST_STEPS = 400, 6000
 _MOST_MACS = 6e13
 _SHORT = 1000
 _WARM_UP = 100
-_LAST_RATE = 0.01
 _BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-7
 _FLOOR = 1e-7
 
@@ -110,37 +110,23 @@ def train_net(
     rng = np.random.default_rng(plan.seed)
     scale = np.maximum(features.features.reshape(-1, len(start[1])).std(axis=0), 1e-6)
     trainer = _Trainer(tf, scale.astype(np.float32), start, back, divergence, plan, rng)
-    order = _order(rng, features.training, plan.batch)
+    order = shuffled_batches(rng, features.training, plan.batch)
     planes = as_planes(features.features.shape[1:])
     for step in range(plan.steps):
         index = next(order)
         x = features.features[index]
         levels = levels_of(x).reshape(len(x), *planes)
         missing = _missing(rng, levels.shape[:3], plan.losses)
-        trainer.step(x, levels, missing, features.outputs[index], _rate(plan, step))
+        trainer.step(
+            x,
+            levels,
+            missing,
+            features.outputs[index],
+            learning_rate(plan.rate, step, plan.steps, _WARM_UP),
+        )
         if step % 10 == 9 or step + 1 == plan.steps:
             progress(stage, step + 1, plan.steps)
     return trainer.result()
-
-
-def _order(
-    rng: np.random.Generator, indices: npt.NDArray[np.int64], batch: int
-) -> Any:  # an endless iterator of index arrays
-    """Batches of shuffled indices, pass after pass; a short rest of a pass is left out."""
-    size = min(batch, len(indices))
-    while True:
-        mixed = rng.permutation(indices)
-        for start in range(0, len(mixed) - size + 1, size):
-            yield np.sort(mixed[start : start + size])
-
-
-def _rate(plan: TrainingPlan, step: int) -> float:
-    """The rate of learning: a linear rise, then half a cosine down to a hundredth."""
-    rise = min(_WARM_UP, max(1, plan.steps // 10))
-    if step < rise:
-        return plan.rate * (step + 1) / rise
-    part = (step - rise) / max(1, plan.steps - rise)
-    return plan.rate * (_LAST_RATE + (1 - _LAST_RATE) * 0.5 * (1 + math.cos(math.pi * part)))
 
 
 def _missing(
