@@ -96,7 +96,7 @@ STAGES = (
     )),
     Stage(3, "activation_6", (
         _ours(16, 5e-4, stride=8), _ours(16, 2e-4, stride=8), _ours(32, 2e-4, stride=8),
-        _ours(16, 5e-4, stride=4),
+        _ours(16, 5e-4, stride=4), _ours(32, 1e-4, stride=4),
         _jpeg(16, 20), _jpeg(8, 20), _jpeg(16, 20, stride=4), _jpeg(32, 20, stride=8),
     )),
 )  # fmt: skip
@@ -188,11 +188,13 @@ def _told(point: Point) -> Any:
 
 
 def load_rows(path: Path = RESULTS) -> list[Row]:
-    """The rows of earlier runs."""
+    """The rows of earlier runs, without those whose point is in STAGES no longer."""
     if not path.is_file():
         return []
+    points = {(stage.number, point.words) for stage in STAGES for point in stage.points}
     found = json.loads(path.read_text(encoding="utf-8"))["rows"]
-    return [Row(**{**row, "shape": tuple(row["shape"])}) for row in found]
+    rows = [Row(**{**row, "shape": tuple(row["shape"])}) for row in found]
+    return [row for row in rows if (row.stage, row.point) in points]
 
 
 def save_rows(rows: Sequence[Row], path: Path = RESULTS) -> None:

@@ -50,17 +50,17 @@ def test_bytes_at_an_accuracy() -> None:
 
 
 def test_targets() -> None:
-    assert best_within([LARGER, OURS], 2) == OURS
+    """At most two points lost: ours 50 bytes of data, JPEG's 100 (1.5 points lost)."""
+    assert best_within([LARGER, OURS, JPEG], 2) == OURS
+    assert best_within([LARGER, OURS, JPEG], 2, "jpeg") == JPEG
     assert failures([LARGER, OURS, JPEG]) == []
     assert compare([LARGER, OURS, JPEG], 2) == [(JPEG, pytest.approx(65.0))]
     too_many = [replace(row, raw=4000) for row in (LARGER, OURS)]
     assert failures(too_many) == ["stage 2: 62.0 bytes are more than 1/84 of 4000"]
-    assert failures([LARGER, OURS, replace(JPEG, bytes=90.0)]) == [
-        "stage 2: 0.72 of the bytes of jpeg"
+    assert failures([LARGER, OURS, replace(JPEG, bytes=70.0)]) == [
+        "stage 2: 0.71 of the bytes of jpeg"
     ]
-    assert failures([LARGER, OURS, replace(JPEG, accuracy=0.9)]) == [
-        "stage 2: ours does not reach the accuracy of jpeg"
-    ]
+    assert failures([LARGER, OURS, replace(JPEG, bytes=70.0, lost=26)]) == []  # 2.1 points
     assert failures([replace(OURS, lost=31)]) == [
         "stage 2: no point of ours loses at most 2 points"
     ]
@@ -71,6 +71,9 @@ def test_the_section() -> None:
     assert "1/84 of them 100 bytes" in text
     assert "| isthmus a | 8x8x4 | 62.0 | 50.0 | - | 135 | 49.5 | 83.00 | 2.00 ± 0.63 |" in text
     assert "jpeg: 0.65, with our header 0.77." in text
+    assert "JPEG is not measured here yet." in text_of([OURS, LARGER])
+    assert "No point of JPEG loses so little." in text_of([OURS, replace(JPEG, lost=26)])
+    assert "ours are 0.50 of it data to data, and 0.62 with our header" in text
 
 
 def test_points_have_names_of_their_own() -> None:
@@ -81,13 +84,20 @@ def test_points_have_names_of_their_own() -> None:
 
 
 def test_what_was_measured_is_what_is_written() -> None:
-    """Every point has its row, the section is that of the rows, and nothing is amiss."""
+    """Rows are those of points, the section is that of the rows, and nothing is amiss.
+
+    Points that are not measured yet have no row: ``make bottleneck-figures`` goes on with them.
+    """
     from benchmarks.bottleneck import load_rows
     from benchmarks.sections import read_section
 
     rows = load_rows()
     points = [(stage.number, point.words) for stage in STAGES for point in stage.points]
-    assert [(row.stage, row.point) for row in rows] == points
+    there = [(row.stage, row.point) for row in rows]
+    assert there
+    assert there == [point for point in points if point in there]
+    stored = json.loads((ROOT / "benchmarks" / "results" / "bottleneck.json").read_bytes())
+    assert len(stored["rows"]) == len(rows)
     section = read_section(ROOT / "benchmarks" / "RESULTS.md", "bottleneck")
     assert section == text_of(rows).strip()
     assert failures(rows) == []
