@@ -88,7 +88,8 @@ def _jpeg(channels: int, quality: int, *, stride: int = 2, epochs: int = 12) -> 
 
 STAGES = (
     Stage(1, "activation_2", (
-        _ours(16, 4e-5), _ours(16, 8e-5), _jpeg(16, 20), _jpeg(8, 20),
+        _ours(16, 1e-5), _ours(16, 1.25e-5), _ours(16, 1.5e-5), _ours(16, 4e-5),
+        _jpeg(16, 20), _jpeg(8, 20),
     )),
     Stage(2, "activation_4", (
         _ours(32, 3e-5), _ours(32, 6e-5), _ours(32, 1.2e-4),

@@ -127,6 +127,8 @@ def text_of(rows: Sequence[Row]) -> str:
         ]  # fmt: skip
         lines += [markdown_table(head, cells), ""]
         lines += _words(rows, stage)
+    if missed := failures(rows):
+        lines += ["Short of what was to be reached:", "", *(f"- {one}" for one in missed), ""]
     return "\n".join(lines)
 
 
