@@ -75,7 +75,7 @@ def failures(rows: Sequence[Row]) -> list[str]:
     """What is not as it should be, a line each; stages without rows say nothing."""
     out = []
     for stage in sorted({row.stage for row in rows}):
-        ours, jpeg = best_within(rows, stage), best_within(rows, stage, "jpeg")
+        ours = best_within(rows, stage)
         if ours is None:
             out.append(f"stage {stage}: no point of ours loses at most {MOST_LOST:g} points")
             continue
@@ -83,9 +83,12 @@ def failures(rows: Sequence[Row]) -> list[str]:
             out.append(
                 f"stage {stage}: {ours.bytes:.1f} bytes are more than 1/{RAW_PART} of {ours.raw}"
             )
-        if jpeg is not None and data_bytes(ours) > JPEG_PART * data_bytes(jpeg):
-            part = data_bytes(ours) / data_bytes(jpeg)
-            out.append(f"stage {stage}: {part:.2f} of the bytes of {jpeg.point}")
+        for row, found in compare(rows, stage):
+            if found is None:
+                out.append(f"stage {stage}: no point of ours is as accurate as {row.point}")
+            elif found > JPEG_PART * row.bytes:
+                part = found / row.bytes
+                out.append(f"stage {stage}: {part:.2f} of the bytes of {row.point}")
     return out
 
 

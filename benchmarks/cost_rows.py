@@ -6,9 +6,11 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-__all__ = ["TOLERANCE", "changes", "write_rows"]
+__all__ = ["TOLERANCE", "changes", "read_rows", "write_rows"]
+
+_Row = TypeVar("_Row")
 
 TOLERANCE = 0.01
 """A count moves by less with another build of the same compiler."""
@@ -42,3 +44,9 @@ def write_rows(rows: Sequence[Any], kind: type, file: Path) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     text = f'{{\n"columns": {columns},\n"rows": [\n' + ",\n".join(lines) + "\n]\n}\n"
     file.write_text(text, encoding="ascii")
+
+
+def read_rows(kind: type[_Row], file: Path) -> list[_Row]:
+    """The rows that :func:`write_rows` wrote."""
+    found = json.loads(file.read_text(encoding="ascii"))
+    return [kind(**dict(zip(found["columns"], values, strict=True))) for values in found["rows"]]

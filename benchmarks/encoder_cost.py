@@ -29,7 +29,7 @@ import numpy.typing as npt
 
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # the same rounding on every processor
 
-from benchmarks.cost_rows import changes, write_rows
+from benchmarks.cost_rows import changes, read_rows, write_rows
 from benchmarks.encoder_rivals import RIVALS, Figures, figures_of, measure_rival
 from isthmus.bundle import Bundle
 from isthmus.codec import encode_frame
@@ -250,8 +250,7 @@ def sources(levels: npt.NDArray[np.uint8], count: int) -> dict[str, npt.NDArray[
 
 def load_results(path: Path) -> list[Row]:
     """The rows that a results file holds."""
-    found = json.loads(path.read_text(encoding="ascii"))
-    return [Row(**dict(zip(found["columns"], values, strict=True))) for values in found["rows"]]
+    return read_rows(Row, path)
 
 
 def write_results(rows: Sequence[Row], out: Path) -> None:

@@ -27,7 +27,7 @@ import numpy as np
 
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # the same rounding on every processor
 
-from benchmarks.cost_rows import changes, write_rows
+from benchmarks.cost_rows import changes, read_rows, write_rows
 from isthmus.binarisation import binarisation
 from isthmus.bundle import Bundle
 from isthmus.codec.quantise import levels_of
@@ -261,8 +261,7 @@ def measure_one(
 
 def load_results(path: Path) -> list[Row]:
     """The rows that a results file holds."""
-    found = json.loads(path.read_text(encoding="ascii"))
-    return [Row(**dict(zip(found["columns"], values, strict=True))) for values in found["rows"]]
+    return read_rows(Row, path)
 
 
 def write_results(rows: Sequence[Row], out: Path) -> None:

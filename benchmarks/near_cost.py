@@ -27,7 +27,7 @@ import numpy.typing as npt
 
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # the same rounding on every processor
 
-from benchmarks.cost_rows import changes, write_rows
+from benchmarks.cost_rows import changes, read_rows, write_rows
 from benchmarks.encoder_cost import CORES, measure_isthmus, write_tree
 from isthmus.profile import Profile
 from isthmus_gen.options import make_options
@@ -149,8 +149,7 @@ def prepared(
 
 def load_results(path: Path) -> list[Row]:
     """The rows that a results file holds."""
-    found = json.loads(path.read_text(encoding="ascii"))
-    return [Row(**dict(zip(found["columns"], values, strict=True))) for values in found["rows"]]
+    return read_rows(Row, path)
 
 
 def write_results(rows: Sequence[Row], out: Path) -> None:

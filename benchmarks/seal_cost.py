@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.cost_rows import changes, write_rows
+from benchmarks.cost_rows import changes, read_rows, write_rows
 from benchmarks.encoder_rivals import figures_of
 from isthmus.native.build import runtime_dir
 from isthmus.seal import seal
@@ -140,8 +140,7 @@ def measure_step(target: Target, source: Path, step: str, unit_bytes: int) -> Ro
 
 def load_results(path: Path) -> list[Row]:
     """The rows that a results file holds."""
-    found = json.loads(path.read_text(encoding="ascii"))
-    return [Row(**dict(zip(found["columns"], values, strict=True))) for values in found["rows"]]
+    return read_rows(Row, path)
 
 
 def write_results(rows: Sequence[Row], out: Path) -> None:
